@@ -1,0 +1,123 @@
+# popferry. `make help` lists the targets.
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+BUILD    ?= build
+CC       ?= cc
+PYTHON   ?= /usr/bin/python3
+VERSION  := 0.1.0
+
+LIBRARIES := libevent libevent_openssl openssl libzmq sqlite3 libsodium gmime-3.0 jansson libconfuse
+ifeq ($(filter help deps clean,$(or $(MAKECMDGOALS),help)),)
+PKG_CFLAGS := $(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null | sed 's/-I\//-isystem \//g')
+PKG_LIBS   := $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null)
+endif
+
+OPTIMISE ?= -O2 -g
+HARDEN   := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fPIE
+WARN     := -Wall -Wextra -Wshadow -Wformat=2 -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
+            -Wwrite-strings -Wundef -Werror
+CPPFLAGS += -D_GNU_SOURCE -I. -DPOPFERRY_VERSION='"$(VERSION)"'
+CFLAGS   += -std=c17 $(OPTIMISE) $(WARN) $(if $(SANITIZE),$(SANITIZE) -fno-omit-frame-pointer -fPIE,$(HARDEN))
+LDFLAGS  += -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(SANITIZE)
+
+PROGRAMS := fetcherd hygiene relayd popferryctl
+DIR_fetcherd := fetcherd
+DIR_hygiene  := hygiene
+DIR_relayd   := relayd
+DIR_popferryctl := ctl
+
+objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard $(1)/*.c))
+COMMON  := $(BUILD)/spool.a $(BUILD)/lib.a
+
+all: $(PROGRAMS:%=$(BUILD)/bin/%)
+
+help:
+	@printf '%s\n' \
+	'make run              a demonstration: mail moves from a private POP3 server to a private SMTP server' \
+	'make run CONFIG=FILE  the three daemons on a configuration of your own, until Ctrl-C' \
+	'make test             all tests: units, and end to end against real Dovecot and Postfix' \
+	'make check            format, clang-tidy, cppcheck, and the unit tests under ASan and UBSan' \
+	'make all              build/bin/{fetcherd,hygiene,relayd,popferryctl}' \
+	'make deps             install what is needed from Debian (says what; asks sudo when you are not root)' \
+	'make install          into $$(DESTDIR)$$(PREFIX), by default /usr/local' \
+	'make clean            remove build/ and run/'
+
+# --- programs ---------------------------------------------------------------------------------------------------
+$(BUILD)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/%.a:
+	@rm -f $@
+	@ar rcs $@ $^
+
+$(BUILD)/lib.a: $(call objects,lib)
+$(BUILD)/spool.a: $(call objects,spool)
+$(foreach d,fetcherd hygiene relayd ctl,$(eval $(BUILD)/$(d).a: $(filter-out %/main.o,$(call objects,$(d)))))
+
+define program
+$(BUILD)/bin/$(1): $(BUILD)/obj/$(DIR_$(1))/main.o $(BUILD)/$(DIR_$(1)).a $(COMMON)
+	@mkdir -p $$(@D)
+	$(CC) $(LDFLAGS) -o $$@ $$^ $(PKG_LIBS) -lpthread
+endef
+$(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
+
+# --- unit tests -------------------------------------------------------------------------------------------------
+UNIT_SOURCES := $(wildcard tests/unit/*/test_*.c)
+UNITS        := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_SOURCES))
+unit_folder   = $(firstword $(subst /, ,$(1)))
+
+.SECONDEXPANSION:
+$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $$(if $$(filter lib,$$(call unit_folder,$$*)),,$$(filter-out $(BUILD)/spool.a,$(BUILD)/$$(call unit_folder,$$*).a)) $(COMMON)
+	@mkdir -p $(@D)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcmocka -lpthread
+
+unit-build: $(UNITS)
+
+unit: unit-build
+	@POPFERRY_DATA=$(CURDIR)/tests/data tests/unit/run $(UNITS)
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+
+# --- what people call -------------------------------------------------------------------------------------------
+SOURCES := $(wildcard lib/*.[ch] spool/*.[ch] fetcherd/*.[ch] hygiene/*.[ch] relayd/*.[ch] ctl/*.[ch] tests/unit/*/*.[ch])
+
+deps:
+	@tests/deps
+
+run: deps
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) -m tests.demo $(if $(CONFIG),--config '$(CONFIG)')
+
+test: deps
+	@$(MAKE) --no-print-directory all unit
+	@$(PYTHON) -m pytest -q -p no:cacheprovider tests/e2e
+
+check: deps
+	@$(MAKE) --no-print-directory check-format check-tidy check-cppcheck check-unit
+
+check-format:
+	clang-format --dry-run --Werror $(SOURCES)
+
+check-tidy:
+	@printf '%s\n' $(filter %.c,$(filter-out tests/%,$(SOURCES))) | \
+	    xargs -P 2 -n 6 sh -c 'clang-tidy --quiet "$$@" -- -std=c17 $(CPPFLAGS_TIDY) $(PKG_CFLAGS) 2>/dev/null' clang-tidy
+
+check-cppcheck:
+	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --suppressions-list=.cppcheck -D_GNU_SOURCE -I. \
+	    --enable=warning,performance,portability -j 2 lib spool fetcherd hygiene relayd ctl
+
+check-unit:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan OPTIMISE='-O1 -g' SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' unit
+
+CPPFLAGS_TIDY := -D_GNU_SOURCE -I. -DPOPFERRY_VERSION=\"$(VERSION)\"
+
+install: all
+	@tests/../lib/install.sh
+
+clean:
+	rm -rf $(BUILD) run
+
+.PHONY: all help deps run test check check-format check-tidy check-cppcheck check-unit unit unit-build install clean
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:

@@ -1,0 +1,55 @@
+/* The two clocks, their RFC 3339 text, and the one rule for back-off. */
+#include "lib/clock.h"
+#include <sodium.h>
+#include <time.h>
+
+static int64_t test_time;
+
+static int64_t read_clock(clockid_t id)
+{
+    struct timespec ts;
+    (void)clock_gettime(id, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int64_t clock_now(void)
+{
+    return test_time != 0 ? test_time : read_clock(CLOCK_REALTIME);
+}
+
+int64_t clock_monotonic(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+void clock_set_for_test(int64_t ms)
+{
+    test_time = ms;
+}
+
+const char *clock_text(int64_t ms, char buf[static CLOCK_TEXT_SIZE])
+{
+    time_t seconds = (time_t)(ms / 1000);
+    struct tm tm;
+    buf[0] = '\0';
+    if (gmtime_r(&seconds, &tm) != NULL)
+        (void)strftime(buf, CLOCK_TEXT_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    return buf;
+}
+
+int64_t clock_jitter(int64_t ms)
+{
+    if (ms < 4)
+        return ms;
+    int64_t spread = ms / 2;
+    uint32_t bound = spread > UINT32_MAX ? UINT32_MAX : (uint32_t)spread;
+    return ms - spread / 2 + (int64_t)randombytes_uniform(bound);
+}
+
+int64_t clock_backoff(int64_t base, int64_t max, unsigned failures)
+{
+    int64_t delay = base;
+    while (failures-- > 0 && delay < max)
+        delay *= 2;
+    return clock_jitter(delay < max ? delay : max);
+}

@@ -1,0 +1,414 @@
+/* libconfuse reads the file; this file says what each key may hold. Every option of the file is one
+ * row of a table: its key, its form, its range, its default, and where it goes in struct conf. */
+#include "lib/conf.h"
+#include <confuse.h>
+#include <errno.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define SECONDS INT64_C(1000)
+#define MINUTES (60 * SECONDS)
+#define HOURS   (60 * MINUTES)
+#define DAYS    (24 * HOURS)
+
+enum form { FORM_TEXT, FORM_PATH, FORM_INT, FORM_DURATION, FORM_SIZE_AUTO, FORM_DELETE, FORM_WORD };
+
+struct option_rule {
+    const char *section; /* NULL: top level */
+    const char *key;
+    enum form form;
+    const char *preset; /* the default as it would be written */
+    size_t offset;      /* in struct conf */
+    int64_t min, max;   /* FORM_INT, FORM_DURATION */
+    const char *words;  /* FORM_WORD: "a|b|c", in the order of the enum */
+    bool keep_word;     /* FORM_WORD: keep the text, not its place */
+};
+
+#define AT(member) .offset = offsetof(struct conf, member)
+
+static const struct option_rule rules[] = {
+    {NULL, "spool-dir", FORM_PATH, "/var/spool/popferry", AT(spool_dir)},
+    {NULL, "state-dir", FORM_PATH, "/var/lib/popferry", AT(state_dir)},
+    {NULL, "run-dir", FORM_PATH, "/run/popferry", AT(run_dir)},
+    {NULL, "default-domain", FORM_TEXT, "", AT(default_domain)},
+    {"fetch", "interval", FORM_DURATION, "15m", AT(fetch.interval), 5 * MINUTES, 24 * HOURS},
+    {"fetch", "sessions", FORM_INT, "64", AT(fetch.sessions), 1, 1000},
+    {"fetch", "messages-per-session", FORM_INT, "500", AT(fetch.messages_per_session), 1, 100000},
+    {"fetch", "message-size", FORM_SIZE_AUTO, "auto", AT(fetch.message_size)},
+    {"fetch", "delete", FORM_DELETE, "delivered", AT(fetch.delete)},
+    {"fetch", "connect-timeout", FORM_DURATION, "30s", AT(fetch.connect_timeout), SECONDS, HOURS},
+    {"fetch", "timeout", FORM_DURATION, "5m", AT(fetch.timeout), SECONDS, HOURS},
+    {"hygiene", "bad-sender", FORM_WORD, "null", AT(hygiene.bad_sender), .words = "null|badmail"},
+    {"hygiene", "rspamd", FORM_TEXT, "", AT(hygiene.rspamd)},
+    {"hygiene", "clamd", FORM_TEXT, "", AT(hygiene.clamd)},
+    {"hygiene", "spamd", FORM_TEXT, "", AT(hygiene.spamd)},
+    {"hygiene", "on-filter-error", FORM_WORD, "defer", AT(hygiene.on_filter_error),
+     .words = "defer|pass|badmail"},
+    {"hygiene", "badmail-keep", FORM_DURATION, "90d", AT(hygiene.badmail_keep), DAYS, 3650 * DAYS},
+    {"relay", "protocol", FORM_WORD, "smtp", AT(relay.protocol), .words = "smtp|lmtp",
+     .keep_word = true},
+    {"relay", "host", FORM_TEXT, "127.0.0.1", AT(relay.host)},
+    {"relay", "port", FORM_INT, "25", AT(relay.port), 1, 65535},
+    {"relay", "tls", FORM_WORD, "none", AT(relay.tls), .words = "none|starttls|implicit"},
+    {"relay", "user", FORM_TEXT, "", AT(relay.user)},
+    {"relay", "sessions", FORM_INT, "10", AT(relay.sessions), 1, 200},
+    {"relay", "retry-min", FORM_DURATION, "1m", AT(relay.retry_min), SECONDS, DAYS},
+    {"relay", "retry-max", FORM_DURATION, "1h", AT(relay.retry_max), SECONDS, 7 * DAYS},
+    {"relay", "expire", FORM_DURATION, "5d", AT(relay.expire), SECONDS, 60 * DAYS},
+    {"relay", "session-errors", FORM_INT, "3", AT(relay.session_errors), 1, 100},
+};
+#define RULES (sizeof rules / sizeof rules[0])
+
+static const char *const sections[] = {"fetch", "hygiene", "relay"};
+#define SECTIONS (sizeof sections / sizeof sections[0])
+
+/* --- values of the file's forms --- */
+
+struct unit {
+    const char *name;
+    int64_t factor;
+};
+
+static bool with_unit(const char *text, const struct unit *units, int64_t *value)
+{
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    char *end;
+    errno = 0;
+    long long n = strtoll(text, &end, 10);
+    if (errno != 0)
+        return false;
+    for (; units->name != NULL; units++) {
+        if (strcmp(end, units->name) != 0)
+            continue;
+        if (n > INT64_MAX / units->factor)
+            return false;
+        *value = n * units->factor;
+        return true;
+    }
+    return false;
+}
+
+bool conf_duration(const char *text, int64_t *ms)
+{
+    static const struct unit units[] = {{"ms", 1},    {"s", SECONDS}, {"m", MINUTES},
+                                        {"h", HOURS}, {"d", DAYS},    {NULL, 0}};
+    return with_unit(text, units, ms);
+}
+
+bool conf_size(const char *text, uint64_t *bytes)
+{
+    static const struct unit units[] = {{"", 1},        {"K", 1 << 10}, {"k", 1 << 10},
+                                        {"M", 1 << 20}, {"m", 1 << 20}, {"G", 1 << 30},
+                                        {"g", 1 << 30}, {NULL, 0}};
+    int64_t n;
+    if (!with_unit(text, units, &n))
+        return false;
+    *bytes = (uint64_t)n;
+    return true;
+}
+
+/* Where `text` stands among "a|b|c"; -1 when it does not. */
+static int word_place(const char *words, const char *text)
+{
+    size_t len = strlen(text);
+    int place = 0;
+    for (const char *w = words; *w != '\0'; place++) {
+        size_t n = strcspn(w, "|");
+        if (n == len && memcmp(w, text, n) == 0)
+            return place;
+        w += n + (w[n] == '|' ? 1 : 0);
+    }
+    return -1;
+}
+
+/* --- one value into struct conf, or what was expected --- */
+
+static bool store_int(const struct option_rule *rule, long n, void *to, char *expected, size_t size)
+{
+    if (n < rule->min || n > rule->max) {
+        (void)snprintf(expected, size, "a number from %lld to %lld", (long long)rule->min,
+                       (long long)rule->max);
+        return false;
+    }
+    *(int *)to = (int)n;
+    return true;
+}
+
+static void duration_text(int64_t ms, char *buf, size_t size)
+{
+    static const struct unit units[] = {
+        {"d", DAYS}, {"h", HOURS}, {"m", MINUTES}, {"s", SECONDS}, {"ms", 1}};
+    const struct unit *u = units;
+    while (ms % u->factor != 0)
+        u++;
+    (void)snprintf(buf, size, "%lld%s", (long long)(ms / u->factor), u->name);
+}
+
+static bool store_duration(const struct option_rule *rule, const char *text, void *to,
+                           char *expected, size_t size)
+{
+    int64_t ms;
+    if (!conf_duration(text, &ms) || ms < rule->min || ms > rule->max) {
+        char min[24], max[24];
+        duration_text(rule->min, min, sizeof min);
+        duration_text(rule->max, max, sizeof max);
+        (void)snprintf(expected, size, "a time such as \"%s\", from %s to %s", rule->preset, min,
+                       max);
+        return false;
+    }
+    *(int64_t *)to = ms;
+    return true;
+}
+
+static bool store_delete(const char *text, struct conf *conf, char *expected, size_t size)
+{
+    int place = word_place("delivered|spooled|never", text);
+    int64_t after;
+    if (place >= 0) {
+        conf->fetch.delete = (enum conf_delete)place;
+    } else if (conf_duration(text, &after)) {
+        conf->fetch.delete = CONF_DELETE_AFTER;
+        conf->fetch.delete_after = after;
+    } else {
+        (void)snprintf(expected, size,
+                       "delivered, spooled, never, or a time after delivery such as \"30d\"");
+        return false;
+    }
+    return true;
+}
+
+static void store_text(const char *text, char **to)
+{
+    free(*to);
+    *to = strdup(text);
+}
+
+static bool store_word(const struct option_rule *rule, const char *text, void *to, char *expected,
+                       size_t size)
+{
+    int place = word_place(rule->words, text);
+    if (place < 0) {
+        (void)snprintf(expected, size, "one of %s", rule->words);
+        return false;
+    }
+    if (rule->keep_word)
+        store_text(text, to);
+    else
+        *(int *)to = place;
+    return true;
+}
+
+static bool store_size(const char *text, uint64_t *to, char *expected, size_t size)
+{
+    if (strcmp(text, "auto") == 0) {
+        *to = 0;
+        return true;
+    }
+    uint64_t bytes;
+    if (conf_size(text, &bytes) && bytes >= 1024) {
+        *to = bytes;
+        return true;
+    }
+    (void)snprintf(expected, size, "\"auto\", or a size such as \"10M\", at least 1K");
+    return false;
+}
+
+static bool store_path(const char *text, char **to, char *expected, size_t size)
+{
+    if (text[0] != '/' || strlen(text) >= PATH_MAX - 64) {
+        (void)snprintf(expected, size, "an absolute path");
+        return false;
+    }
+    store_text(text, to);
+    return true;
+}
+
+static bool store(const struct option_rule *rule, const char *text, long number, struct conf *conf,
+                  char *expected, size_t size)
+{
+    void *to = (char *)conf + rule->offset;
+    switch (rule->form) {
+    case FORM_INT:
+        return store_int(rule, number, to, expected, size);
+    case FORM_DURATION:
+        return store_duration(rule, text, to, expected, size);
+    case FORM_SIZE_AUTO:
+        return store_size(text, to, expected, size);
+    case FORM_DELETE:
+        return store_delete(text, conf, expected, size);
+    case FORM_WORD:
+        return store_word(rule, text, to, expected, size);
+    case FORM_PATH:
+        return store_path(text, to, expected, size);
+    case FORM_TEXT:
+        store_text(text, to);
+        return true;
+    }
+    return false;
+}
+
+/* --- libconfuse --- */
+
+/* libconfuse hands its callbacks no argument; a file is read by one thread, start to end. */
+static struct {
+    struct conf *conf;
+    struct error *err;
+    bool failed;
+} reading;
+
+static void on_error(cfg_t *cfg, const char *fmt, va_list ap)
+{
+    if (reading.failed)
+        return; /* the first one says it best */
+    reading.failed = true;
+    char what[300];
+    (void)vsnprintf(what, sizeof what, fmt, ap);
+    (void)error_set(reading.err, ERROR_USAGE, "%s:%d: %s",
+                    cfg->filename != NULL ? cfg->filename : "?", cfg->line, what);
+}
+
+static const struct option_rule *rule_of(const char *section, const char *key)
+{
+    for (size_t i = 0; i < RULES; i++) {
+        bool same = (rules[i].section == NULL) == (section == NULL) &&
+                    (section == NULL || strcmp(rules[i].section, section) == 0);
+        if (same && strcmp(rules[i].key, key) == 0)
+            return &rules[i];
+    }
+    return NULL;
+}
+
+/* Called behind each value, with the line it stands on. */
+static int on_value(cfg_t *cfg, cfg_opt_t *opt)
+{
+    const char *section = strcmp(cfg_name(cfg), "root") == 0 ? NULL : cfg_name(cfg);
+    const struct option_rule *rule = rule_of(section, opt->name);
+    unsigned last = cfg_opt_size(opt) - 1;
+    const char *text = rule->form == FORM_INT ? "" : cfg_opt_getnstr(opt, last);
+    long number = rule->form == FORM_INT ? cfg_opt_getnint(opt, last) : 0;
+    char expected[128];
+    if (store(rule, text, number, reading.conf, expected, sizeof expected))
+        return 0;
+    char shown[32];
+    (void)snprintf(shown, sizeof shown, "%ld", number);
+    cfg_error(cfg, "%s%s%s = %.64s: expected %s", section != NULL ? section : "",
+              section != NULL ? "." : "", opt->name, rule->form == FORM_INT ? shown : text,
+              expected);
+    return -1;
+}
+
+static cfg_opt_t option_of(const struct option_rule *rule)
+{
+    if (rule->form == FORM_INT)
+        return (cfg_opt_t)CFG_INT(rule->key, strtol(rule->preset, NULL, 10), CFGF_NONE);
+    return (cfg_opt_t)CFG_STR(rule->key, rule->preset, CFGF_NONE);
+}
+
+static size_t options_of(const char *section, cfg_opt_t *options)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < RULES; i++)
+        if ((rules[i].section == NULL) == (section == NULL) &&
+            (section == NULL || strcmp(rules[i].section, section) == 0))
+            options[n++] = option_of(&rules[i]);
+    options[n] = (cfg_opt_t)CFG_END();
+    return n;
+}
+
+static cfg_t *make_parser(void)
+{
+    cfg_opt_t in_section[SECTIONS][RULES + 1];
+    cfg_opt_t top[RULES + SECTIONS + 1];
+    size_t n = options_of(NULL, top);
+    for (size_t i = 0; i < SECTIONS; i++) {
+        (void)options_of(sections[i], in_section[i]);
+        top[n++] = (cfg_opt_t)CFG_SEC(sections[i], in_section[i], CFGF_NONE);
+    }
+    top[n] = (cfg_opt_t)CFG_END();
+    cfg_t *cfg = cfg_init(top, CFGF_NONE);
+    if (cfg == NULL)
+        return NULL;
+    cfg_set_error_function(cfg, on_error);
+    for (size_t i = 0; i < RULES; i++) {
+        char name[80];
+        (void)snprintf(name, sizeof name, "%s%s%s",
+                       rules[i].section != NULL ? rules[i].section : "",
+                       rules[i].section != NULL ? "|" : "", rules[i].key);
+        cfg_set_validate_func(cfg, name, on_value);
+    }
+    return cfg;
+}
+
+static bool check_together(const struct conf *conf, struct error *err)
+{
+    if (conf->relay.retry_min > conf->relay.retry_max)
+        return error_set(err, ERROR_USAGE, "%s: relay.retry-min is longer than relay.retry-max",
+                         conf->file);
+    if (strcmp(conf->spool_dir, conf->state_dir) == 0 ||
+        strcmp(conf->spool_dir, conf->run_dir) == 0)
+        return error_set(err, ERROR_USAGE, "%s: spool-dir must be a directory of its own",
+                         conf->file);
+    /* a Unix socket's path has 108 bytes (unix(7)) */
+    if (strlen(conf->run_dir) > 80)
+        return error_set(err, ERROR_USAGE, "%s: run-dir = %s: expected a path of at most 80 bytes",
+                         conf->file, conf->run_dir);
+    return true;
+}
+
+static struct conf *conf_with_defaults(const char *file)
+{
+    struct conf *conf = calloc(1, sizeof *conf);
+    if (conf == NULL)
+        return NULL;
+    conf->file = strdup(file);
+    char expected[128];
+    for (size_t i = 0; i < RULES; i++)
+        (void)store(&rules[i], rules[i].preset, strtol(rules[i].preset, NULL, 10), conf, expected,
+                    sizeof expected);
+    return conf;
+}
+
+struct conf *conf_load(const char *file, struct error *err)
+{
+    struct stat st;
+    if (stat(file, &st) < 0) {
+        (void)error_errno(err, "%s", file);
+        return NULL;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        (void)error_set(err, ERROR_USAGE, "%s: expected a configuration file", file);
+        return NULL;
+    }
+    struct conf *conf = conf_with_defaults(file);
+    cfg_t *cfg = make_parser();
+    reading.conf = conf;
+    reading.err = err;
+    reading.failed = false;
+    int status = cfg != NULL && conf != NULL ? cfg_parse(cfg, file) : CFG_FILE_ERROR;
+    bool ok = status == CFG_SUCCESS && !reading.failed;
+    if (!ok && !reading.failed)
+        (void)error_errno(err, "%s", file);
+    ok = ok && check_together(conf, err);
+    if (cfg != NULL)
+        cfg_free(cfg);
+    if (ok)
+        return conf;
+    conf_free(conf);
+    return NULL;
+}
+
+void conf_free(struct conf *conf)
+{
+    if (conf == NULL)
+        return;
+    for (size_t i = 0; i < RULES; i++)
+        if (rules[i].form == FORM_TEXT || rules[i].form == FORM_PATH || rules[i].keep_word)
+            free(*(char **)((char *)conf + rules[i].offset));
+    free(conf->file);
+    free(conf);
+}

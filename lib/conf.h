@@ -1,0 +1,74 @@
+/* The configuration file, read by libconfuse and checked: an unknown key, a value of the wrong form
+ * or out of its range is refused with file, line, and what was expected. One file serves all
+ * programs. */
+#ifndef LIB_CONF_H
+#define LIB_CONF_H
+
+#include "lib/error.h"
+#include <stdint.h>
+
+#define CONF_DEFAULT_FILE "/etc/popferry/popferry.conf"
+
+enum conf_delete {
+    CONF_DELETE_DELIVERED,
+    CONF_DELETE_SPOOLED,
+    CONF_DELETE_NEVER,
+    CONF_DELETE_AFTER
+};
+enum conf_sender { CONF_SENDER_NULL, CONF_SENDER_BADMAIL };
+enum conf_tls { CONF_TLS_NONE, CONF_TLS_STARTTLS, CONF_TLS_IMPLICIT };
+enum conf_filter_error { CONF_FILTER_DEFER, CONF_FILTER_PASS, CONF_FILTER_BADMAIL };
+
+/* Durations are milliseconds, sizes bytes; strings belong to the struct and are never NULL. */
+struct conf {
+    char *file;
+    char *spool_dir;
+    char *state_dir;
+    char *run_dir;
+    char *default_domain;
+    struct {
+        int64_t interval;
+        int sessions;
+        int messages_per_session;
+        uint64_t message_size; /* 0: auto */
+        enum conf_delete delete;
+        int64_t delete_after; /* with CONF_DELETE_AFTER */
+        int64_t connect_timeout;
+        int64_t timeout;
+    } fetch;
+    struct {
+        enum conf_sender bad_sender;
+        char *rspamd;
+        char *clamd;
+        char *spamd;
+        enum conf_filter_error on_filter_error;
+        int64_t badmail_keep;
+    } hygiene;
+    struct {
+        char *protocol; /* "smtp" or "lmtp" */
+        char *host;
+        int port;
+        enum conf_tls tls;
+        char *user;
+        int sessions;
+        int64_t retry_min;
+        int64_t retry_max;
+        int64_t expire;
+        int session_errors;
+    } relay;
+};
+
+/* Reads and checks FILE. The caller owns the result. */
+MUST_CHECK struct conf *conf_load(const char *file, struct error *err);
+void conf_free(struct conf *conf);
+
+/* The text of a commented file with every default, for `popferryctl init`. */
+extern const char conf_default_text[];
+
+/* "90s", "15m", "24h", "30d", "500ms": a whole number and one unit. For options as well as for the
+ * file. */
+MUST_CHECK bool conf_duration(const char *text, int64_t *ms);
+/* "10M", "512K", "2G", or a plain number of bytes. */
+MUST_CHECK bool conf_size(const char *text, uint64_t *bytes);
+
+#endif

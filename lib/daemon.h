@@ -1,0 +1,66 @@
+/* The skeleton that the three daemons share: options, configuration, lock and ledger, loop, bus,
+ * signals, readiness, and an ordered stop. A daemon's main file is a table of what is its own.
+ *
+ *   options    -c FILE  -v verbose  -V version  -h help  -d FD readiness (s6)  -1 answer one
+ * request and end exit code  0 stopped in order, 1 could not start, 2 usage, 75 the ledger failed
+ *
+ * -1 is for popferryctl when the daemon is down: under the owner's lock, one JSON request is read
+ * from standard input and the reply is printed. `open` and `request` are called then, `start` is
+ * not, and d->once is true. */
+#ifndef LIB_DAEMON_H
+#define LIB_DAEMON_H
+
+#include "lib/bus.h"
+#include "lib/conf.h"
+#include "lib/db.h"
+#include "lib/error.h"
+#include "lib/stream.h"
+#include <event2/event.h>
+#include <jansson.h>
+
+#define DAEMON_STOP_DEADLINE 8000 /* ms that a stop in order may take */
+
+struct daemon {
+    const char *name;
+    struct conf *conf; /* replaced on SIGHUP, before `reload` */
+    struct db *db;
+    struct event_base *base;
+    struct bus *bus;                /* NULL while d->once */
+    struct stream_context *streams; /* NULL while d->once */
+    int64_t since;
+    bool once;
+    bool stopping;
+    void *state; /* the program's own */
+};
+
+struct daemon_request {
+    const char *cmd;
+    json_t *(*answer)(struct daemon *d, const json_t *request); /* a new reference */
+    bool needs_loop; /* while d->once: answered with code "down" */
+};
+
+struct daemon_program {
+    const char *name;
+    const char *summary;           /* one line for --help */
+    const char *const *migrations; /* of the ledger; see lib/db.h */
+    const struct daemon_request
+        *requests; /* ends with a NULL cmd; "ping" and "log" are answered by the skeleton */
+    bool (*open)(struct daemon *d,
+                 struct error *err); /* the ledger is open; makes d->state, recovers */
+    bool (*start)(struct daemon *d,
+                  struct error *err); /* loop and bus are there: timers, listening, first scan */
+    void (*reload)(struct daemon *d); /* d->conf is new */
+    void (*stop)(struct daemon *d); /* begins to end; calls daemon_stopped when nothing is in flight
+                                       any more */
+    void (*close)(struct daemon *d); /* frees d->state; always called when open succeeded */
+};
+
+int daemon_main(int argc, char **argv, const struct daemon_program *program);
+/* Ends the loop; called by the program once its `stop` is done, or for it after
+ * DAEMON_STOP_DEADLINE. */
+void daemon_stopped(struct daemon *d);
+
+/* {"up":true,"pid","version","since"}: what every daemon's status begins with. */
+json_t *daemon_status(const struct daemon *d);
+
+#endif

@@ -1,0 +1,409 @@
+/* bufferevents carry the bytes; this file turns their callbacks into the seven events, and keeps
+ * the rules: verified TLS, one end only, nothing called from within stream_connect, and a stream
+ * that may be freed in its own callback. */
+#include "lib/stream.h"
+#include "lib/clock.h"
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <event2/bufferevent.h>
+#include <event2/bufferevent_ssl.h>
+#include <event2/dns.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define READ_LIMIT (256 * 1024) /* read ahead at most, while the owner does not take it */
+
+struct stream_context {
+    struct event_base *base;
+    struct evdns_base *dns;
+    SSL_CTX *tls;
+};
+
+enum stream_state { STATE_CONNECTING, STATE_HANDSHAKE, STATE_UP, STATE_OVER };
+
+struct stream {
+    struct stream_context *ctx;
+    struct bufferevent *bev;
+    struct event *deadline; /* of connecting and handshake */
+    stream_fn *fn;
+    void *arg;
+    char *host;
+    bool tls_at_once;
+    bool upgrading; /* the handshake was begun by stream_secure */
+    bool secure;
+    bool in_callback, freed;
+    enum stream_state state;
+    int64_t connect_timeout, timeout;
+    char error[256];
+};
+
+static const char *const event_names[] = {
+    [STREAM_CONNECTED] = "connected", [STREAM_SECURED] = "secured", [STREAM_DATA] = "data",
+    [STREAM_DRAINED] = "drained",     [STREAM_CLOSED] = "closed",   [STREAM_FAILED] = "failed",
+    [STREAM_TIMEOUT] = "timeout",
+};
+static_assert(sizeof event_names / sizeof event_names[0] == STREAM_EVENTS, "a name for each event");
+
+const char *stream_event_name(enum stream_event event)
+{
+    return event_names[event];
+}
+
+/* --- the shared part --- */
+
+struct stream_context *stream_context_new(struct event_base *base, struct error *err)
+{
+    struct stream_context *ctx = calloc(1, sizeof *ctx);
+    if (ctx == NULL)
+        abort();
+    ctx->base = base;
+    ctx->dns =
+        evdns_base_new(base, EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+    if (ctx->dns == NULL) /* no resolv.conf: addresses and /etc/hosts still work */
+        ctx->dns = evdns_base_new(base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+    if (ctx->dns != NULL)
+        (void)evdns_base_load_hosts(ctx->dns, "/etc/hosts");
+    ctx->tls = SSL_CTX_new(TLS_client_method());
+    if (ctx->dns == NULL || ctx->tls == NULL ||
+        SSL_CTX_set_min_proto_version(ctx->tls, TLS1_2_VERSION) != 1 ||
+        SSL_CTX_set_default_verify_paths(ctx->tls) != 1) {
+        (void)error_set(err, ERROR_PERMANENT, "cannot set up DNS and TLS");
+        stream_context_free(ctx);
+        return NULL;
+    }
+    SSL_CTX_set_verify(ctx->tls, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_mode(ctx->tls, SSL_MODE_RELEASE_BUFFERS);
+    return ctx;
+}
+
+void stream_context_free(struct stream_context *ctx)
+{
+    if (ctx == NULL)
+        return;
+    if (ctx->dns != NULL)
+        evdns_base_free(ctx->dns, 0);
+    SSL_CTX_free(ctx->tls);
+    free(ctx);
+}
+
+/* --- events to the owner --- */
+
+static void really_free(struct stream *s)
+{
+    if (s->bev != NULL)
+        bufferevent_free(s->bev);
+    event_free(s->deadline);
+    free(s->host);
+    free(s);
+}
+
+static void tell(struct stream *s, enum stream_event event)
+{
+    if (s->state == STATE_OVER || s->freed)
+        return;
+    if (event >= STREAM_CLOSED) {
+        s->state = STATE_OVER;
+        (void)evtimer_del(s->deadline);
+        if (s->bev != NULL)
+            (void)bufferevent_disable(s->bev, EV_READ | EV_WRITE);
+    }
+    bool outer = !s->in_callback;
+    s->in_callback = true;
+    s->fn(s->arg, s, event);
+    if (!outer)
+        return;
+    s->in_callback = false;
+    if (s->freed)
+        really_free(s);
+}
+
+void stream_free(struct stream *s)
+{
+    if (s == NULL || s->freed)
+        return;
+    s->freed = true;
+    if (!s->in_callback)
+        really_free(s);
+}
+
+static void fail(struct stream *s, const char *what)
+{
+    (void)snprintf(s->error, sizeof s->error, "%s", what);
+    tell(s, STREAM_FAILED);
+}
+
+/* --- TLS --- */
+
+static bool is_address(const char *host)
+{
+    unsigned char buf[sizeof(struct in6_addr)];
+    return inet_pton(AF_INET, host, buf) == 1 || inet_pton(AF_INET6, host, buf) == 1;
+}
+
+static SSL *new_tls(struct stream *s)
+{
+    SSL *ssl = SSL_new(s->ctx->tls);
+    if (ssl == NULL)
+        return NULL;
+    bool ok;
+    if (is_address(s->host)) {
+        ok = X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), s->host) == 1;
+    } else {
+        SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+        ok = SSL_set_tlsext_host_name(ssl, s->host) == 1 && SSL_set1_host(ssl, s->host) == 1;
+    }
+    if (ok)
+        return ssl;
+    SSL_free(ssl);
+    return NULL;
+}
+
+/* The words for a failed handshake: the verdict on the certificate when there is one, else
+ * OpenSSL's. */
+static void tls_words(struct stream *s, char *buf, size_t size)
+{
+    SSL *ssl = bufferevent_openssl_get_ssl(s->bev);
+    long verdict = ssl != NULL ? SSL_get_verify_result(ssl) : X509_V_OK;
+    unsigned long code = bufferevent_get_openssl_error(s->bev);
+    if (verdict != X509_V_OK)
+        (void)snprintf(buf, size, "TLS: the certificate of %s was refused: %s", s->host,
+                       X509_verify_cert_error_string(verdict));
+    else if (code != 0 && ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
+        (void)snprintf(buf, size, "TLS: cut off without close_notify");
+    else if (code != 0)
+        (void)snprintf(buf, size, "TLS: %s",
+                       ERR_reason_error_string(code) != NULL ? ERR_reason_error_string(code)
+                                                             : "failed");
+    else
+        buf[0] = '\0';
+}
+
+/* --- bufferevent callbacks --- */
+
+static void on_read(struct bufferevent *bev, void *arg)
+{
+    (void)bev;
+    struct stream *s = arg;
+    if (s->state == STATE_UP)
+        tell(s, STREAM_DATA);
+}
+
+static void on_write(struct bufferevent *bev, void *arg)
+{
+    (void)bev;
+    struct stream *s = arg;
+    if (s->state == STATE_UP)
+        tell(s, STREAM_DRAINED);
+}
+
+static void apply_timeout(struct stream *s)
+{
+    struct timeval wait = {s->timeout / 1000, s->timeout % 1000 * 1000};
+    (void)bufferevent_set_timeouts(s->bev, &wait, &wait);
+}
+
+static void come_up(struct stream *s, enum stream_event event)
+{
+    s->state = STATE_UP;
+    (void)evtimer_del(s->deadline);
+    apply_timeout(s);
+    tell(s, event);
+}
+
+static void start_deadline(struct stream *s)
+{
+    struct timeval wait = {s->connect_timeout / 1000, s->connect_timeout % 1000 * 1000};
+    (void)evtimer_add(s->deadline, &wait);
+}
+
+static void on_event(struct bufferevent *bev, short what, void *arg);
+
+/* Puts TLS on the connected socket. The socket moves to a new bufferevent. */
+static bool start_handshake(struct stream *s)
+{
+    SSL *ssl = new_tls(s);
+    evutil_socket_t fd = bufferevent_getfd(s->bev);
+    if (ssl == NULL)
+        return false;
+    (void)bufferevent_setfd(s->bev, -1);
+    bufferevent_free(s->bev);
+    s->bev = bufferevent_openssl_socket_new(s->ctx->base, fd, ssl, BUFFEREVENT_SSL_CONNECTING,
+                                            BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+    if (s->bev == NULL) {
+        SSL_free(ssl);
+        (void)evutil_closesocket(fd);
+        return false;
+    }
+    s->state = STATE_HANDSHAKE;
+    bufferevent_setcb(s->bev, on_read, on_write, on_event, s);
+    bufferevent_setwatermark(s->bev, EV_READ, 0, READ_LIMIT);
+    (void)bufferevent_enable(s->bev, EV_READ | EV_WRITE);
+    start_deadline(s);
+    return true;
+}
+
+static void on_connected(struct stream *s)
+{
+    if (s->state == STATE_HANDSHAKE) {
+        s->secure = true;
+        come_up(s, s->upgrading ? STREAM_SECURED : STREAM_CONNECTED);
+        return;
+    }
+    int on = 1;
+    (void)setsockopt(bufferevent_getfd(s->bev), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (!s->tls_at_once)
+        come_up(s, STREAM_CONNECTED);
+    else if (!start_handshake(s))
+        fail(s, "TLS: cannot begin the handshake");
+}
+
+static void on_broken(struct stream *s)
+{
+    char words[200] = "";
+    int dns = bufferevent_socket_get_dns_error(s->bev);
+    if (dns != 0)
+        (void)snprintf(words, sizeof words, "%s: %s", s->host, evutil_gai_strerror(dns));
+    else
+        tls_words(s, words, sizeof words);
+    int code = EVUTIL_SOCKET_ERROR();
+    if (words[0] == '\0')
+        (void)snprintf(words, sizeof words, "%s",
+                       code != 0 ? evutil_socket_error_to_string(code) : "connection lost");
+    fail(s, words);
+}
+
+static void on_event(struct bufferevent *bev, short what, void *arg)
+{
+    (void)bev;
+    struct stream *s = arg;
+    if (what & BEV_EVENT_CONNECTED) {
+        on_connected(s);
+    } else if ((what & BEV_EVENT_TIMEOUT) && (what & BEV_EVENT_READING) &&
+               evbuffer_get_length(stream_output(s)) > 0) {
+        /* Bytes are on their way out: that is progress, and the write time-out watches over it. */
+        (void)bufferevent_enable(s->bev, EV_READ);
+    } else if (what & BEV_EVENT_TIMEOUT) {
+        (void)snprintf(s->error, sizeof s->error, "no progress for %lld s",
+                       (long long)(s->timeout / 1000));
+        tell(s, STREAM_TIMEOUT);
+    } else if (what & BEV_EVENT_ERROR) {
+        on_broken(s);
+    } else if (what & BEV_EVENT_EOF) {
+        bool during_handshake = s->state != STATE_UP;
+        (void)snprintf(s->error, sizeof s->error, "the server closed the connection%s",
+                       during_handshake ? " during the handshake" : "");
+        tell(s, during_handshake ? STREAM_FAILED : STREAM_CLOSED);
+    }
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct stream *s = arg;
+    (void)snprintf(s->error, sizeof s->error, "no %s within %lld s",
+                   s->state == STATE_HANDSHAKE ? "TLS handshake" : "connection",
+                   (long long)(s->connect_timeout / 1000));
+    tell(s, STREAM_TIMEOUT);
+}
+
+/* --- what the owner calls --- */
+
+struct stream *stream_connect(struct stream_context *ctx, const struct stream_peer *peer,
+                              stream_fn *fn, void *arg)
+{
+    struct stream *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        abort();
+    *s = (struct stream){.ctx = ctx,
+                         .fn = fn,
+                         .arg = arg,
+                         .host = strdup(peer->host),
+                         .tls_at_once = peer->tls,
+                         .connect_timeout = peer->connect_timeout,
+                         .timeout = peer->timeout};
+    s->deadline = evtimer_new(ctx->base, on_deadline, s);
+    s->bev = bufferevent_socket_new(ctx->base, -1, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+    if (s->host == NULL || s->deadline == NULL || s->bev == NULL)
+        abort();
+    bufferevent_setcb(s->bev, on_read, on_write, on_event, s);
+    bufferevent_setwatermark(s->bev, EV_READ, 0, READ_LIMIT);
+    (void)bufferevent_enable(s->bev, EV_READ | EV_WRITE);
+    start_deadline(s);
+    /* A failure at once is reported through the (deferred) event callback as well. */
+    if (bufferevent_socket_connect_hostname(s->bev, ctx->dns, AF_UNSPEC, peer->host, peer->port) <
+        0)
+        bufferevent_trigger_event(s->bev, BEV_EVENT_ERROR, 0);
+    return s;
+}
+
+bool stream_secure(struct stream *s, struct error *err)
+{
+    if (s->state != STATE_UP || s->secure)
+        return error_set(err, ERROR_PERMANENT, "TLS cannot begin in this state");
+    if (evbuffer_get_length(stream_input(s)) > 0)
+        return error_set(
+            err, ERROR_PERMANENT,
+            "the server sent bytes in clear behind its consent to TLS: somebody may be in between");
+    if (evbuffer_get_length(stream_output(s)) > 0)
+        return error_set(err, ERROR_PERMANENT, "TLS asked for while output is waiting");
+    s->upgrading = true;
+    if (!start_handshake(s))
+        return error_set(err, ERROR_PERMANENT, "TLS: cannot begin the handshake");
+    return true;
+}
+
+bool stream_is_secure(const struct stream *s)
+{
+    return s->secure;
+}
+
+struct evbuffer *stream_input(struct stream *s)
+{
+    return bufferevent_get_input(s->bev);
+}
+
+struct evbuffer *stream_output(struct stream *s)
+{
+    return bufferevent_get_output(s->bev);
+}
+
+void stream_write(struct stream *s, const void *bytes, size_t n)
+{
+    if (s->state != STATE_OVER)
+        (void)bufferevent_write(s->bev, bytes, n);
+}
+
+void stream_set_low_water(struct stream *s, size_t bytes)
+{
+    bufferevent_setwatermark(s->bev, EV_WRITE, bytes, 0);
+}
+
+void stream_set_timeout(struct stream *s, int64_t ms)
+{
+    s->timeout = ms;
+    if (s->state == STATE_UP)
+        apply_timeout(s);
+}
+
+void stream_pause(struct stream *s, bool pause)
+{
+    if (s->state == STATE_OVER)
+        return;
+    if (pause)
+        (void)bufferevent_disable(s->bev, EV_READ);
+    else
+        (void)bufferevent_enable(s->bev, EV_READ);
+}
+
+const char *stream_error(const struct stream *s)
+{
+    return s->error;
+}

@@ -1,0 +1,18 @@
+/* A strict check of mailboxes by RFC 5321 4.1.2 (Mailbox, with 4.5.3.1's lengths) and RFC 6531 for
+ * UTF-8. What passes here can stand in MAIL FROM:<...> and RCPT TO:<...> of any server without
+ * costing a protocol error. */
+#ifndef SPOOL_ADDRESS_H
+#define SPOOL_ADDRESS_H
+
+#include <stdbool.h>
+
+#define ADDRESS_MAX 254 /* octets of a path without its brackets (RFC 5321 4.5.3.1.3) */
+
+/* `address` is without angle brackets. The null path "" is not valid here. */
+bool address_valid(const char *address);
+/* True when it needs SMTPUTF8: any octet above 127. */
+bool address_is_utf8(const char *address);
+/* True for a domain name or address literal as Mailbox allows behind the "@". */
+bool address_domain_valid(const char *domain);
+
+#endif

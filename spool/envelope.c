@@ -1,0 +1,208 @@
+/* Envelopes out of headers. GMime reads addresses the forgiving way; address.h then lets through
+ * only what an SMTP server must accept. */
+#include "spool/envelope.h"
+#include "spool/header.h"
+#include <assert.h>
+#include <gmime/gmime.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VALUE_MAX 65536 /* bytes of one field that are parsed for addresses */
+
+static const char *const source_names[] = {
+    [ENVELOPE_NOTHING] = "nothing",   [ENVELOPE_RETURN_PATH] = "Return-Path",
+    [ENVELOPE_SENDER] = "Sender",     [ENVELOPE_FROM] = "From",
+    [ENVELOPE_REPLY_TO] = "Reply-To",
+};
+static_assert(sizeof source_names / sizeof source_names[0] == ENVELOPE_SOURCES,
+              "a name for each source");
+
+void envelope_init(void)
+{
+    g_mime_init();
+}
+
+const char *envelope_source_name(enum envelope_source source)
+{
+    return source_names[source];
+}
+
+size_t envelope_header_end(const char *bytes, size_t n)
+{
+    for (size_t at = 0; at < n;) {
+        if (bytes[at] == '\n')
+            return at + 1;
+        if (bytes[at] == '\r' && at + 1 < n && bytes[at + 1] == '\n')
+            return at + 2;
+        const char *lf = memchr(bytes + at, '\n', n - at);
+        if (lf == NULL)
+            return 0;
+        at = (size_t)(lf - bytes) + 1;
+    }
+    return 0;
+}
+
+/* --- addresses --- */
+
+typedef bool use_address_fn(void *arg, const char *address); /* false: enough */
+
+/* What GMime read, completed by the default domain, in its best form: an international domain goes
+ * as punycode, so that SMTPUTF8 is needed for local parts only. False when no valid address comes
+ * of it. */
+static bool complete(InternetAddressMailbox *mailbox, const char *default_domain,
+                     char out[static ADDRESS_MAX + 1])
+{
+    const char *text = internet_address_mailbox_get_addr(mailbox);
+    if (text == NULL || text[0] == '\0')
+        return false;
+    int n;
+    if (strchr(text, '@') != NULL) {
+        const char *idn =
+            g_utf8_validate(text, -1, NULL) ? internet_address_mailbox_get_idn_addr(mailbox) : NULL;
+        n = snprintf(out, ADDRESS_MAX + 1, "%s", idn != NULL ? idn : text);
+    } else {
+        n = snprintf(out, ADDRESS_MAX + 1, "%s@%s", text, default_domain);
+    }
+    return n > 0 && n <= ADDRESS_MAX && address_valid(out);
+}
+
+struct pick {
+    const char *default_domain;
+    use_address_fn *use;
+    void *arg;
+    size_t invalid;
+    bool enough;
+};
+
+static void pick_from_list(struct pick *pick, InternetAddressList *list, int depth)
+{
+    for (int i = 0; !pick->enough && i < internet_address_list_length(list); i++) {
+        InternetAddress *one = internet_address_list_get_address(list, i);
+        char address[ADDRESS_MAX + 1];
+        if (INTERNET_ADDRESS_IS_GROUP(one)) {
+            if (depth < 4)
+                pick_from_list(pick,
+                               internet_address_group_get_members(INTERNET_ADDRESS_GROUP(one)),
+                               depth + 1);
+        } else if (complete(INTERNET_ADDRESS_MAILBOX(one), pick->default_domain, address)) {
+            pick->enough = !pick->use(pick->arg, address);
+        } else {
+            pick->invalid++;
+        }
+    }
+}
+
+static void pick_from_field(struct pick *pick, const struct header_field *field)
+{
+    char *value = malloc(VALUE_MAX);
+    if (value == NULL)
+        return;
+    header_unfold(field, value, VALUE_MAX);
+    InternetAddressList *list =
+        internet_address_list_parse(g_mime_parser_options_get_default(), value);
+    if (list != NULL) {
+        pick_from_list(pick, list, 0);
+        g_object_unref(list);
+    } else if (value[0] != '\0') {
+        pick->invalid++;
+    }
+    free(value);
+}
+
+/* --- reverse-path --- */
+
+static bool take_first(void *arg, const char *address)
+{
+    memcpy(arg, address, strlen(address) + 1);
+    return false;
+}
+
+static bool is_null_path(const struct header_field *field)
+{
+    char value[16];
+    header_unfold(field, value, sizeof value);
+    return strcmp(value, "<>") == 0;
+}
+
+enum envelope_source envelope_reverse_path(const char *header, size_t len,
+                                           const char *default_domain,
+                                           char path[static ADDRESS_MAX + 1])
+{
+    path[0] = '\0';
+    for (int source = ENVELOPE_RETURN_PATH; source < ENVELOPE_SOURCES; source++) {
+        struct header_walk walk = header_begin(header, len);
+        for (struct header_field field; header_next(&walk, &field);) {
+            if (!header_is(&field, source_names[source]))
+                continue;
+            if (source == ENVELOPE_RETURN_PATH && is_null_path(&field))
+                return ENVELOPE_RETURN_PATH;
+            struct pick pick = {.default_domain = default_domain, .use = take_first, .arg = path};
+            pick_from_field(&pick, &field);
+            if (pick.enough)
+                return (enum envelope_source)source;
+        }
+    }
+    return ENVELOPE_NOTHING;
+}
+
+/* --- recipients --- */
+
+bool envelope_list_add(struct envelope_list *list, const char *address)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->items[i], address) == 0)
+            return true;
+    if (list->count == ENVELOPE_RECIPIENTS_MAX)
+        return false;
+    char **items = realloc(list->items, (list->count + 1) * sizeof items[0]);
+    char *copy = strdup(address);
+    if (items == NULL || copy == NULL)
+        abort();
+    items[list->count++] = copy;
+    list->items = items;
+    return true;
+}
+
+void envelope_list_free(struct envelope_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        free(list->items[i]);
+    free(list->items);
+    *list = (struct envelope_list){0};
+}
+
+static bool take_recipient(void *arg, const char *address)
+{
+    return envelope_list_add(arg, address);
+}
+
+void envelope_recipients(const char *header, size_t len, const char *default_domain,
+                         struct envelope_list *list, size_t *invalid)
+{
+    struct pick pick = {.default_domain = default_domain, .use = take_recipient, .arg = list};
+    struct header_walk walk = header_begin(header, len);
+    for (struct header_field field; !pick.enough && header_next(&walk, &field);)
+        if (header_is(&field, "To") || header_is(&field, "Cc") || header_is(&field, "Bcc"))
+            pick_from_field(&pick, &field);
+    *invalid = pick.invalid + (pick.enough ? 1 : 0);
+}
+
+/* --- fields for people --- */
+
+char *envelope_field(const char *header, size_t len, const char *name, char *buf, size_t size)
+{
+    buf[0] = '\0';
+    struct header_walk walk = header_begin(header, len);
+    for (struct header_field field; header_next(&walk, &field);) {
+        if (!header_is(&field, name))
+            continue;
+        char value[4096];
+        header_unfold(&field, value, sizeof value);
+        char *decoded = g_mime_utils_header_decode_text(g_mime_parser_options_get_default(), value);
+        (void)snprintf(buf, size, "%s", decoded != NULL ? decoded : value);
+        g_free(decoded);
+        break;
+    }
+    return buf;
+}
