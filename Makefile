@@ -29,6 +29,10 @@ DIR_popferryctl := ctl
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard $(1)/*.c))
 COMMON  := $(BUILD)/spool.a $(BUILD)/lib.a
 
+# V=1 shows the commands.
+Q   := $(if $(V),,@)
+say  = $(if $(V),,@echo '  $(1)')
+
 all: $(PROGRAMS:%=$(BUILD)/bin/%)
 
 help:
@@ -45,7 +49,8 @@ help:
 # --- programs ---------------------------------------------------------------------------------------------------
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,cc $<)
+	$(Q)$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/%.a:
 	@rm -f $@
@@ -58,7 +63,8 @@ $(foreach d,fetcherd hygiene relayd ctl,$(eval $(BUILD)/$(d).a: $(filter-out %/m
 define program
 $(BUILD)/bin/$(1): $(BUILD)/obj/$(DIR_$(1))/main.o $(BUILD)/$(DIR_$(1)).a $(COMMON)
 	@mkdir -p $$(@D)
-	$(CC) $(LDFLAGS) -o $$@ $$^ $(PKG_LIBS) -lpthread
+	$$(call say,ld $$@)
+	$(Q)$(CC) $(LDFLAGS) -o $$@ $$^ $(PKG_LIBS) -lpthread
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 
@@ -82,8 +88,21 @@ unit: unit-build
 # --- what people call -------------------------------------------------------------------------------------------
 SOURCES := $(wildcard lib/*.[ch] spool/*.[ch] fetcherd/*.[ch] hygiene/*.[ch] relayd/*.[ch] ctl/*.[ch] tests/unit/*/*.[ch])
 
+PACKAGES := build-essential pkg-config libevent-dev libssl-dev libzmq3-dev libsqlite3-dev libsodium-dev libgmime-3.0-dev \
+            libjansson-dev libconfuse-dev libcmocka-dev clang-format clang-tidy cppcheck python3 python3-pytest python3-zmq \
+            dovecot-core dovecot-pop3d postfix s6 openssl
+SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+# Postfix comes without a configuration, so that installing it starts no mail server; tests bring their own.
 deps:
-	@tests/deps
+	@missing=$$(for p in $(PACKAGES); do \
+	    dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	    echo "make deps: installing from Debian:" $$missing; \
+	    echo 'postfix postfix/main_mailer_type select No configuration' | $(SUDO) debconf-set-selections; \
+	    $(SUDO) apt-get update -q && \
+	    $(SUDO) env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends $$missing; \
+	fi
 
 run: deps
 	@$(MAKE) --no-print-directory all
@@ -113,7 +132,16 @@ check-unit:
 CPPFLAGS_TIDY := -D_GNU_SOURCE -I. -DPOPFERRY_VERSION=\"$(VERSION)\"
 
 install: all
-	@tests/../lib/install.sh
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8 \
+	    $(DESTDIR)$(PREFIX)/share/doc/popferry $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 0755 $(PROGRAMS:%=$(BUILD)/bin/%) $(DESTDIR)$(PREFIX)/bin/
+	install -m 0644 docs/man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5/
+	install -m 0644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -m 0644 README.md docs/INTERNALS.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/popferry/
+	for d in fetcherd hygiene relayd; do \
+	    sed 's,/usr/local/bin/,$(PREFIX)/bin/,' $$d/$$d.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/popferry-$$d.service && \
+	    install -d $(DESTDIR)$(PREFIX)/share/popferry/s6/$$d && \
+	    cp -r $$d/s6/. $(DESTDIR)$(PREFIX)/share/popferry/s6/$$d/ || exit 1; done
 
 clean:
 	rm -rf $(BUILD) run

@@ -1,0 +1,120 @@
+/* Entering quarantine, and keeping ledger and directory of one mind: the directory is the truth.
+ * What people ask is in badmail_answer.c. */
+#include "hygiene/badmail.h"
+#include "hygiene/form.h"
+#include "lib/clock.h"
+#include "lib/log.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void describe_open(struct message_reader *r, struct badmail *b)
+{
+    const struct message_head *head = message_reader_head(r);
+    memcpy(b->account, head->account, sizeof b->account);
+    memcpy(b->sender, head->sender, sizeof b->sender);
+    b->size = head->size;
+    for (size_t i = 0; i < head->recipients.count; i++)
+        if (!envelope_list_add(&b->recipients, head->recipients.items[i]))
+            break;
+    struct error err;
+    struct form_top top;
+    if (!form_read_top(r, &top, &err))
+        return;
+    envelope_field(top.bytes, top.header, "Subject", b->subject, sizeof b->subject);
+    form_top_free(&top);
+}
+
+void badmail_describe(const struct spool *spool, enum spool_dir dir, const char *id,
+                      const char *decided_by, const char *reason, struct badmail *b)
+{
+    struct error err;
+    *b = (struct badmail){.at = clock_now()};
+    (void)snprintf(b->id, sizeof b->id, "%s", id);
+    (void)snprintf(b->decided_by, sizeof b->decided_by, "%s", decided_by);
+    (void)snprintf(b->reason, sizeof b->reason, "%s", reason);
+    struct message_reader *r = message_open(spool, dir, id, &err);
+    if (r == NULL)
+        return;
+    describe_open(r, b);
+    message_close(r);
+}
+
+void badmail_enter(struct hygiene *h, const char *id, enum spool_dir from)
+{
+    struct error err;
+    struct badmail b;
+    if (!spool_move(h->spool, id, from, SPOOL_BADMAIL, &err)) {
+        if (err.kind != ERROR_MISSING)
+            LOG(LOG_ALARM, "move-failed", KV("id", id), KV("error", err.text));
+        return;
+    }
+    bus_outcome(h->d->bus, id, "badmail");
+    if (!ledger_badmail(h->d->db, id, &b))
+        return;
+    LOG(LOG_WARN, "quarantined", KV("id", id), KV("account", b.account), KV("sender", b.sender),
+        KV("decided_by", b.decided_by), KV("reason", b.reason));
+    ledger_badmail_free(&b);
+}
+
+/* --- at start --- */
+
+static bool reconcile_file(struct hygiene *h, const char *id, struct error *err)
+{
+    struct badmail b;
+    if (!ledger_badmail(h->d->db, id, &b)) {
+        badmail_describe(h->spool, SPOOL_BADMAIL, id, "unknown",
+                         "found in badmail/ without a record", &b);
+        ledger_hold(h->d->db, &b);
+        LOG(LOG_WARN, "badmail-found", KV("id", id));
+    }
+    enum badmail_state state = b.state;
+    ledger_badmail_free(&b);
+    if (state == BADMAIL_DELETED) /* a power cut brought it back */
+        return spool_remove(h->spool, SPOOL_BADMAIL, id, err);
+    if (state != BADMAIL_HELD) /* put back by hand */
+        ledger_badmail_set(h->d->db, id, BADMAIL_HELD, NULL);
+    return true;
+}
+
+struct missing {
+    struct hygiene *h;
+    char (*ids)[ID_SIZE];
+    size_t count;
+};
+
+static bool note_missing(void *arg, const struct badmail *b)
+{
+    struct missing *m = arg;
+    if (spool_find(m->h->spool, b->id) != SPOOL_DIRS)
+        return true; /* also while it is still on its way into badmail/ */
+    m->ids = realloc(m->ids, (m->count + 1) * sizeof m->ids[0]);
+    if (m->ids == NULL)
+        abort();
+    memcpy(m->ids[m->count++], b->id, ID_SIZE);
+    return true;
+}
+
+static void close_missing(struct hygiene *h)
+{
+    struct missing m = {.h = h};
+    ledger_each_held(h->d->db, "", note_missing, &m);
+    for (size_t i = 0; i < m.count; i++)
+        ledger_badmail_set(h->d->db, m.ids[i], BADMAIL_REMOVED, NULL);
+    free(m.ids);
+}
+
+bool badmail_reconcile(struct hygiene *h, struct error *err)
+{
+    struct spool_scan *scan = spool_scan_begin(h->spool, SPOOL_BADMAIL, err);
+    if (scan == NULL)
+        return false;
+    bool ok = true;
+    db_begin(h->d->db);
+    for (char id[ID_SIZE]; ok && spool_scan_next(scan, id);)
+        ok = reconcile_file(h, id, err);
+    close_missing(h);
+    db_commit(h->d->db);
+    spool_scan_end(scan);
+    return ok;
+}

@@ -1,0 +1,27 @@
+/* Quarantine: putting a message in, and what a person does with it there. */
+#ifndef HYGIENE_BADMAIL_H
+#define HYGIENE_BADMAIL_H
+
+#include "hygiene/hygiene.h"
+#include "hygiene/ledger.h"
+
+/* Fills in what the file <id>.eml in dir says of itself: account, envelope, subject, size. A
+ * damaged file leaves these empty. Give b back to ledger_badmail_free. */
+void badmail_describe(const struct spool *spool, enum spool_dir dir, const char *id,
+                      const char *decided_by, const char *reason, struct badmail *b);
+
+/* The last step into quarantine, behind the commit of its row: renames, and tells fetcherd and the
+ * log. */
+void badmail_enter(struct hygiene *h, const char *id, enum spool_dir from);
+
+/* At start: files without a row get one; rows without a file are closed; files of deleted rows are
+ * unlinked. */
+MUST_CHECK bool badmail_reconcile(struct hygiene *h, struct error *err);
+
+/* The answers to badmail.list, badmail.show, badmail.delete, badmail.replay. */
+json_t *badmail_answer_list(struct hygiene *h, const json_t *request);
+json_t *badmail_answer_show(struct hygiene *h, const json_t *request);
+json_t *badmail_answer_delete(struct hygiene *h, const json_t *request);
+json_t *badmail_answer_replay(struct hygiene *h, const json_t *request);
+
+#endif

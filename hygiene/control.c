@@ -1,0 +1,79 @@
+/* What hygiene answers on its control socket. */
+#include "hygiene/badmail.h"
+#include "hygiene/hygiene.h"
+#include "hygiene/ledger.h"
+
+#define OUTCOMES_MAX 500
+
+static struct hygiene *self(struct daemon *d)
+{
+    return d->state;
+}
+
+static json_t *answer_init(struct daemon *d, const json_t *request)
+{
+    (void)d;
+    (void)request;
+    return bus_ok(NULL); /* the ledger was made on the way here */
+}
+
+static json_t *answer_status(struct daemon *d, const json_t *request)
+{
+    (void)request;
+    static const enum spool_dir dirs[] = {SPOOL_INCOMING, SPOOL_REJECTED, SPOOL_BADMAIL,
+                                          SPOOL_PICKUP};
+    json_t *status = daemon_status(d), *counts = json_object();
+    for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++)
+        (void)json_object_set_new(counts, spool_dir_name(dirs[i]),
+                                  json_integer((json_int_t)spool_count(self(d)->spool, dirs[i])));
+    (void)json_object_set_new(status, "spool", counts);
+    (void)json_object_set_new(status, "held", json_integer(ledger_held_count(d->db)));
+    return bus_ok(status);
+}
+
+/* What became of these ids, as far as hygiene decided it. */
+static json_t *answer_outcomes(struct daemon *d, const json_t *request)
+{
+    const json_t *ids = json_object_get(request, "ids");
+    if (json_array_size(ids) > OUTCOMES_MAX)
+        return bus_error("usage", "at most %d ids", OUTCOMES_MAX);
+    json_t *states = json_object();
+    for (size_t i = 0; i < json_array_size(ids); i++) {
+        const char *id = json_string_value(json_array_get(ids, i));
+        if (id != NULL)
+            (void)json_object_set_new(
+                states, id, json_string(ledger_is_badmail(d->db, id) ? "badmail" : "unknown"));
+    }
+    return bus_ok(json_pack("{s:o}", "states", states));
+}
+
+static json_t *answer_list(struct daemon *d, const json_t *request)
+{
+    return badmail_answer_list(self(d), request);
+}
+
+static json_t *answer_show(struct daemon *d, const json_t *request)
+{
+    return badmail_answer_show(self(d), request);
+}
+
+static json_t *answer_delete(struct daemon *d, const json_t *request)
+{
+    return badmail_answer_delete(self(d), request);
+}
+
+static json_t *answer_replay(struct daemon *d, const json_t *request)
+{
+    return badmail_answer_replay(self(d), request);
+}
+
+const struct daemon_request control_requests[] = {
+    {"init", answer_init, false},
+    {"status", answer_status, false},
+    {"outcomes", answer_outcomes, false},
+    {"badmail.list", answer_list, false},
+    {"badmail.show", answer_show, false},
+    {"badmail.delete", answer_delete, false},
+    {"badmail.replay", answer_replay, true},
+    {0},
+};

@@ -1,0 +1,189 @@
+/* See drop.h. */
+#include "hygiene/drop.h"
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "spool/header.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* --- envelope --- */
+
+/* "<address>", or "address", perhaps with parameters behind, which are left out. */
+static bool path_of(const char *value, char out[static ADDRESS_MAX + 1])
+{
+    const char *start = value, *end;
+    if (*start == '<') {
+        end = strchr(++start, '>');
+        if (end == NULL)
+            return false;
+    } else {
+        end = start + strcspn(start, " \t");
+    }
+    size_t n = (size_t)(end - start);
+    if (n > ADDRESS_MAX)
+        return false;
+    memcpy(out, start, n);
+    out[n] = '\0';
+    return true;
+}
+
+static bool bad_line(struct error *err, const char *name, const char *value)
+{
+    char shown[128];
+    return error_set(err, ERROR_PERMANENT, "%s: %s: expected an address in <>", name,
+                     log_escape(shown, sizeof shown, value, strlen(value)));
+}
+
+static bool take_sender(struct drop *drop, const char *value, struct error *err)
+{
+    char path[ADDRESS_MAX + 1];
+    if (!path_of(value, path) || !(path[0] == '\0' || address_valid(path)))
+        return bad_line(err, "X-Sender", value);
+    memcpy(drop->head.sender, path, sizeof path);
+    return true;
+}
+
+static bool take_receiver(struct drop *drop, const char *value, struct error *err)
+{
+    char path[ADDRESS_MAX + 1];
+    if (!path_of(value, path) || !address_valid(path))
+        return bad_line(err, "X-Receiver", value);
+    return envelope_list_add(&drop->head.recipients, path) ||
+           error_set(err, ERROR_PERMANENT, "more than %d recipients", ENVELOPE_RECIPIENTS_MAX);
+}
+
+/* Takes the X-Sender and X-Receiver lines at the top; *found: there were some. */
+static bool take_lines(struct drop *drop, bool *sender, bool *receivers, struct error *err)
+{
+    struct header_walk walk = header_begin(drop->top.bytes, drop->top.header);
+    for (struct header_field field; header_next(&walk, &field);) {
+        char value[512];
+        header_unfold(&field, value, sizeof value);
+        if (header_is(&field, "X-Sender") && !*sender)
+            *sender = true;
+        else if (header_is(&field, "X-Receiver"))
+            *receivers = true;
+        else
+            break;
+        if (!(header_is(&field, "X-Sender") ? take_sender(drop, value, err)
+                                            : take_receiver(drop, value, err)))
+            return false;
+        drop->skip = (size_t)(walk.at - drop->top.bytes);
+    }
+    return true;
+}
+
+static bool take_fields(struct drop *drop, const char *default_domain, struct error *err)
+{
+    size_t invalid;
+    envelope_recipients(drop->top.bytes, drop->top.header, default_domain, &drop->head.recipients,
+                        &invalid);
+    if (invalid > 0)
+        return error_set(err, ERROR_PERMANENT, "%zu addresses in To, Cc or Bcc cannot be used",
+                         invalid);
+    drop->strip_bcc = true;
+    return true;
+}
+
+static bool find_envelope(struct drop *drop, const char *default_domain, struct error *err)
+{
+    bool sender = false, receivers = false;
+    if (!take_lines(drop, &sender, &receivers, err))
+        return false;
+    const char *rest = drop->top.bytes + drop->skip;
+    size_t len = drop->top.header - drop->skip;
+    if (!receivers && !take_fields(drop, default_domain, err))
+        return false;
+    if (drop->head.recipients.count == 0)
+        return error_set(err, ERROR_PERMANENT, "no recipient in X-Receiver, To, Cc or Bcc");
+    if (!sender &&
+        envelope_reverse_path(rest, len, default_domain, drop->head.sender) == ENVELOPE_NOTHING)
+        return error_set(err, ERROR_PERMANENT, "no usable sender in X-Sender or From");
+    return true;
+}
+
+static void take_preface(struct drop *drop)
+{
+    const struct message_head *from = message_reader_head(drop->reader);
+    struct message_head *head = &drop->head;
+    memcpy(head->replay_of, from->id, ID_SIZE);
+    memcpy(head->account, from->account, sizeof head->account);
+    memcpy(head->origin, from->origin, sizeof head->origin);
+    memcpy(head->sender, from->sender, sizeof head->sender);
+    for (size_t i = 0; i < from->recipients.count; i++)
+        if (!envelope_list_add(&head->recipients, from->recipients.items[i]))
+            break;
+}
+
+bool drop_open(const struct spool *spool, const char *id, const char *name,
+               const char *default_domain, struct drop *drop, struct error *err)
+{
+    char file[SPOOL_NAME_SIZE], now[CLOCK_TEXT_SIZE], shown[300];
+    *drop = (struct drop){0};
+    memcpy(drop->head.id, id, ID_SIZE);
+    (void)snprintf(drop->head.origin, sizeof drop->head.origin, "pickup:%s at=%s",
+                   log_escape(shown, sizeof shown, name, strlen(name)),
+                   clock_text(clock_now(), now));
+    drop->reader = message_open_any(spool, SPOOL_OUTGOING, spool_name(file, id, "drop"), err);
+    bool ok = drop->reader != NULL && form_read_top(drop->reader, &drop->top, err);
+    if (ok && message_reader_has_preface(drop->reader))
+        take_preface(drop);
+    else if (ok)
+        ok = find_envelope(drop, default_domain, err);
+    if (!ok)
+        drop_close(drop);
+    return ok;
+}
+
+void drop_close(struct drop *drop)
+{
+    message_close(drop->reader);
+    form_top_free(&drop->top);
+    message_head_free(&drop->head);
+    *drop = (struct drop){0};
+}
+
+/* --- copy --- */
+
+static bool append_without_bcc(struct drop *drop, struct message_writer *w, struct error *err)
+{
+    const char *from = drop->top.bytes + drop->skip;
+    struct header_walk walk = header_begin(from, drop->top.header - drop->skip);
+    for (struct header_field field; header_next(&walk, &field);) {
+        if (!header_is(&field, "Bcc"))
+            continue;
+        if (!message_append(w, from, (size_t)(field.name - from), err))
+            return false;
+        from = walk.at;
+    }
+    return message_append(w, from, (size_t)(drop->top.bytes + drop->top.len - from), err);
+}
+
+static bool append_rest(struct drop *drop, struct message_writer *w, struct error *err)
+{
+    char chunk[32768];
+    for (size_t got = 1; got > 0;) {
+        if (!message_read(drop->reader, chunk, sizeof chunk, &got, err) ||
+            !message_append(w, chunk, got, err))
+            return false;
+    }
+    return message_finish(w, err);
+}
+
+struct message_writer *drop_copy(const struct spool *spool, struct drop *drop, struct error *err)
+{
+    char name[SPOOL_NAME_SIZE];
+    (void)unlinkat(spool_fd(spool, SPOOL_OUTGOING), spool_name(name, drop->head.id, "new"), 0);
+    struct message_writer *w = message_create(spool, SPOOL_OUTGOING, "new", &drop->head, err);
+    if (w == NULL)
+        return NULL;
+    bool ok = drop->strip_bcc ? append_without_bcc(drop, w, err)
+                              : message_append(w, drop->top.bytes + drop->skip,
+                                               drop->top.len - drop->skip, err);
+    if (ok && append_rest(drop, w, err))
+        return w;
+    message_abandon(w);
+    return NULL;
+}

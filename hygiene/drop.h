@@ -1,0 +1,32 @@
+/* One drop: a file that came by pickup/, its envelope, and its copy with a preface. Three forms of
+ * envelope:
+ *
+ *   a preface                        a message replayed from badmail/: that envelope
+ *   X-Sender:, X-Receiver: at top    (the pickup convention of Exchange and IIS): that envelope,
+ * and the lines are taken off neither                          From, and To+Cc+Bcc; Bcc is taken
+ * off
+ */
+#ifndef HYGIENE_DROP_H
+#define HYGIENE_DROP_H
+
+#include "hygiene/form.h"
+#include "spool/message.h"
+
+struct drop {
+    struct message_reader *reader;
+    struct form_top top;
+    size_t skip; /* bytes of the top that are envelope lines */
+    bool strip_bcc;
+    struct message_head head; /* of the copy; replay_of is set when there was a preface */
+};
+
+/* Reads outgoing/<id>.drop, which was pickup/NAME. ERROR_PERMANENT: it cannot be understood, err
+ * says why in words for the one who dropped it. */
+MUST_CHECK bool drop_open(const struct spool *spool, const char *id, const char *name,
+                          const char *default_domain, struct drop *drop, struct error *err);
+/* Writes outgoing/<id>.new, finished but not synced; one left from before is replaced. */
+MUST_CHECK struct message_writer *drop_copy(const struct spool *spool, struct drop *drop,
+                                            struct error *err);
+void drop_close(struct drop *drop);
+
+#endif

@@ -1,0 +1,185 @@
+/* SQL of hygiene.db. Recipients are kept as a JSON array: they are only ever read as a whole. */
+#include "hygiene/ledger.h"
+#include "lib/clock.h"
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const ledger_migrations[] = {
+    "CREATE TABLE verdict (id TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE badmail (id TEXT PRIMARY KEY, account TEXT NOT NULL, sender TEXT NOT NULL,"
+    " recipients TEXT NOT NULL, subject TEXT NOT NULL, size INTEGER NOT NULL, at INTEGER NOT NULL,"
+    " decided_by TEXT NOT NULL, reason TEXT NOT NULL, state INTEGER NOT NULL, replayed_as TEXT,"
+    " changed_at INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX badmail_held ON badmail (id) WHERE state = 0;"
+    "CREATE TABLE pickup (id TEXT PRIMARY KEY, name BLOB NOT NULL, state INTEGER NOT NULL, at "
+    "INTEGER NOT NULL)"
+    " WITHOUT ROWID",
+    NULL,
+};
+
+static const char *const state_names[] = {
+    [BADMAIL_HELD] = "held",
+    [BADMAIL_REPLAYED] = "replayed",
+    [BADMAIL_DELETED] = "deleted",
+    [BADMAIL_REMOVED] = "removed by hand",
+};
+static_assert(sizeof state_names / sizeof state_names[0] == BADMAIL_STATES,
+              "a name for each state");
+
+const char *ledger_badmail_state_name(enum badmail_state state)
+{
+    return state_names[state];
+}
+
+void ledger_passed(struct db *db, const char *id)
+{
+    db_run(db, "INSERT OR IGNORE INTO verdict (id, at) VALUES (?1, ?2)", DB_TEXT(id),
+           DB_INT(clock_now()));
+}
+
+/* --- badmail --- */
+
+void ledger_badmail_free(struct badmail *b)
+{
+    envelope_list_free(&b->recipients);
+}
+
+static char *recipients_text(const struct envelope_list *list)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < list->count; i++)
+        (void)json_array_append_new(array, json_string(list->items[i]));
+    char *text = json_dumps(array, JSON_COMPACT);
+    json_decref(array);
+    return text;
+}
+
+static void read_recipients(const char *text, struct envelope_list *list)
+{
+    json_t *array = json_loads(text, 0, NULL);
+    for (size_t i = 0; i < json_array_size(array); i++)
+        if (!envelope_list_add(list, json_string_value(json_array_get(array, i))))
+            break;
+    json_decref(array);
+}
+
+void ledger_hold(struct db *db, const struct badmail *b)
+{
+    char *recipients = recipients_text(&b->recipients);
+    db_run(db,
+           "INSERT OR IGNORE INTO badmail (id, account, sender, recipients, subject, size, at, "
+           "decided_by, reason,"
+           " state, changed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?7)",
+           DB_TEXT(b->id), DB_TEXT(b->account), DB_TEXT(b->sender), DB_TEXT(recipients),
+           DB_TEXT(b->subject), DB_INT((int64_t)b->size), DB_INT(b->at), DB_TEXT(b->decided_by),
+           DB_TEXT(b->reason), DB_INT(BADMAIL_HELD));
+    free(recipients);
+}
+
+#define BADMAIL_COLUMNS                                                                            \
+    "id, account, sender, recipients, subject, size, at, decided_by, reason, state, replayed_as"
+
+static void copy(char *to, size_t size, const char *from)
+{
+    (void)snprintf(to, size, "%s", from);
+}
+
+static void read_badmail(sqlite3_stmt *st, struct badmail *b)
+{
+    *b = (struct badmail){.size = (uint64_t)db_column_int(st, 5),
+                          .at = db_column_int(st, 6),
+                          .state = (enum badmail_state)db_column_int(st, 9)};
+    copy(b->id, sizeof b->id, db_column_text(st, 0));
+    copy(b->account, sizeof b->account, db_column_text(st, 1));
+    copy(b->sender, sizeof b->sender, db_column_text(st, 2));
+    read_recipients(db_column_text(st, 3), &b->recipients);
+    copy(b->subject, sizeof b->subject, db_column_text(st, 4));
+    copy(b->decided_by, sizeof b->decided_by, db_column_text(st, 7));
+    copy(b->reason, sizeof b->reason, db_column_text(st, 8));
+    copy(b->replayed_as, sizeof b->replayed_as, db_column_text(st, 10));
+}
+
+bool ledger_badmail(struct db *db, const char *id, struct badmail *b)
+{
+    sqlite3_stmt *st =
+        db_query(db, "SELECT " BADMAIL_COLUMNS " FROM badmail WHERE id = ?1", DB_TEXT(id));
+    if (!db_row(db, st))
+        return false;
+    read_badmail(st, b);
+    db_done(st);
+    return true;
+}
+
+bool ledger_is_badmail(struct db *db, const char *id)
+{
+    sqlite3_stmt *st = db_query(db, "SELECT 1 FROM badmail WHERE id = ?1", DB_TEXT(id));
+    if (!db_row(db, st))
+        return false;
+    db_done(st);
+    return true;
+}
+
+void ledger_badmail_set(struct db *db, const char *id, enum badmail_state state,
+                        const char *replayed_as)
+{
+    db_run(db, "UPDATE badmail SET state = ?2, replayed_as = ?3, changed_at = ?4 WHERE id = ?1",
+           DB_TEXT(id), DB_INT(state), DB_TEXT(replayed_as), DB_INT(clock_now()));
+}
+
+int64_t ledger_held_count(struct db *db)
+{
+    sqlite3_stmt *st = db_query(db, "SELECT count(*) FROM badmail WHERE state = 0");
+    int64_t n = db_row(db, st) ? db_column_int(st, 0) : 0;
+    db_done(st);
+    return n;
+}
+
+void ledger_each_held(struct db *db, const char *after, ledger_badmail_fn *fn, void *arg)
+{
+    sqlite3_stmt *st = db_query(
+        db, "SELECT " BADMAIL_COLUMNS " FROM badmail WHERE state = 0 AND id > ?1 ORDER BY id",
+        DB_TEXT(after));
+    while (db_row(db, st)) {
+        struct badmail b;
+        read_badmail(st, &b);
+        bool more = fn(arg, &b);
+        ledger_badmail_free(&b);
+        if (!more) {
+            db_done(st);
+            return;
+        }
+    }
+}
+
+/* --- drops --- */
+
+void ledger_drop_claim(struct db *db, const char *id, const char *name)
+{
+    db_run(db, "INSERT INTO pickup (id, name, state, at) VALUES (?1, ?2, ?3, ?4)", DB_TEXT(id),
+           DB_BLOB(name, strlen(name)), DB_INT(DROP_CLAIMED), DB_INT(clock_now()));
+}
+
+void ledger_drop_set(struct db *db, const char *id, enum drop_state state)
+{
+    db_run(db, "UPDATE pickup SET state = ?2, at = ?3 WHERE id = ?1", DB_TEXT(id), DB_INT(state),
+           DB_INT(clock_now()));
+}
+
+enum drop_state ledger_drop(struct db *db, const char *id, char name[static 256])
+{
+    name[0] = '\0';
+    sqlite3_stmt *st = db_query(db, "SELECT state, name FROM pickup WHERE id = ?1", DB_TEXT(id));
+    if (!db_row(db, st))
+        return DROP_UNKNOWN;
+    enum drop_state state = (enum drop_state)db_column_int(st, 0);
+    size_t len;
+    const void *bytes = db_column_blob(st, 1, &len);
+    if (len < 256) {
+        memcpy(name, bytes, len);
+        name[len] = '\0';
+    }
+    db_done(st);
+    return state;
+}

@@ -1,0 +1,66 @@
+/* hygiene's ledger: what was judged, what is held in badmail/ and why, and what was taken from
+ * pickup/. */
+#ifndef HYGIENE_LEDGER_H
+#define HYGIENE_LEDGER_H
+
+#include "lib/db.h"
+#include "spool/message.h"
+#include <jansson.h>
+#include <stdbool.h>
+
+extern const char *const ledger_migrations[];
+
+/* --- verdicts on what came in --- */
+
+void ledger_passed(struct db *db, const char *id);
+
+/* --- badmail --- */
+
+enum badmail_state {
+    BADMAIL_HELD,     /* lies in badmail/ */
+    BADMAIL_REPLAYED, /* went back on its way under a new id */
+    BADMAIL_DELETED,  /* by popferryctl */
+    BADMAIL_REMOVED,  /* by somebody's hand */
+    BADMAIL_STATES
+};
+const char *ledger_badmail_state_name(enum badmail_state state);
+
+struct badmail {
+    char id[ID_SIZE];
+    char account[65];
+    char sender[ADDRESS_MAX + 1];
+    struct envelope_list recipients;
+    char subject[512]; /* decoded; not fit for a terminal as it is */
+    uint64_t size;
+    int64_t at;
+    char decided_by[32]; /* the rule or process: "form:damaged", "relay" */
+    char reason[600];
+    enum badmail_state state;
+    char replayed_as[ID_SIZE];
+};
+void ledger_badmail_free(struct badmail *b); /* what it holds */
+
+/* Adds a message that is held; one that is known already stays as it is. */
+void ledger_hold(struct db *db, const struct badmail *b);
+/* False: no such id. Fills in b, to be given back to ledger_badmail_free. */
+MUST_CHECK bool ledger_badmail(struct db *db, const char *id, struct badmail *b);
+bool ledger_is_badmail(struct db *db, const char *id);
+void ledger_badmail_set(struct db *db, const char *id, enum badmail_state state,
+                        const char *replayed_as);
+int64_t ledger_held_count(struct db *db);
+/* Held messages behind `after` ("" for the first), by id, each to fn until it says false. fn may
+ * not change the ledger. */
+typedef bool ledger_badmail_fn(void *arg, const struct badmail *b);
+void ledger_each_held(struct db *db, const char *after, ledger_badmail_fn *fn, void *arg);
+
+/* --- drops --- */
+
+enum drop_state { DROP_UNKNOWN, DROP_CLAIMED, DROP_TAKEN, DROP_REFUSED };
+
+/* Before the file is renamed from `name` to ID.drop. */
+void ledger_drop_claim(struct db *db, const char *id, const char *name);
+void ledger_drop_set(struct db *db, const char *id, enum drop_state state);
+/* Its state, and the name it had; "" when unknown. */
+enum drop_state ledger_drop(struct db *db, const char *id, char name[static 256]);
+
+#endif

@@ -1,0 +1,93 @@
+/* hygiene: judges what fetcherd downloaded, keeps the quarantine, and takes what is dropped into
+ * pickup/. */
+#include "hygiene/badmail.h"
+#include "hygiene/hygiene.h"
+#include "hygiene/judge.h"
+#include "hygiene/ledger.h"
+#include "hygiene/pickup.h"
+#include "hygiene/rejected.h"
+#include "hygiene/sweep.h"
+#include "lib/log.h"
+#include <stdlib.h>
+#include <string.h>
+
+static void on_notice(void *arg, const char *peer, const char *topic, const json_t *body)
+{
+    (void)peer;
+    struct hygiene *h = arg;
+    const char *dir = json_string_value(json_object_get(body, "dir"));
+    if (strcmp(topic, "bell") != 0 || dir == NULL)
+        return;
+    if (strcmp(dir, spool_dir_name(SPOOL_INCOMING)) == 0)
+        sweep_ring(h->incoming);
+    else if (strcmp(dir, spool_dir_name(SPOOL_REJECTED)) == 0)
+        rejected_ring(h->rejected);
+}
+
+static bool open_state(struct daemon *d, struct error *err)
+{
+    struct spool *spool = spool_open(d->conf->spool_dir, false, err);
+    if (spool == NULL)
+        return false;
+    struct hygiene *h = calloc(1, sizeof *h);
+    if (h == NULL)
+        abort();
+    envelope_init();
+    h->d = d;
+    h->spool = spool;
+    d->state = h;
+    return true;
+}
+
+static bool start(struct daemon *d, struct error *err)
+{
+    struct hygiene *h = d->state;
+    if (!badmail_reconcile(h, err))
+        return false;
+    h->sync = syncpool_new(d->base, err);
+    if (h->sync == NULL)
+        return false;
+    h->pickup = pickup_start(h, err);
+    if (h->pickup == NULL)
+        return false;
+    h->rejected = rejected_start(h);
+    h->incoming = sweep_new(d->base, h->spool, SPOOL_INCOMING, judge_turn, h);
+    bus_on_notice(d->bus, on_notice, h);
+    bus_listen(d->bus, "fetcherd");
+    bus_listen(d->bus, "relayd");
+    sweep_ring(h->incoming);
+    return true;
+}
+
+static void stop(struct daemon *d)
+{
+    struct hygiene *h = d->state;
+    if (!pickup_busy(h->pickup))
+        daemon_stopped(d);
+}
+
+static void close_state(struct daemon *d)
+{
+    struct hygiene *h = d->state;
+    sweep_free(h->incoming);
+    rejected_free(h->rejected);
+    syncpool_free(h->sync); /* before those whose files it syncs */
+    pickup_free(h->pickup);
+    spool_close(h->spool);
+    free(h);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct daemon_program program = {
+        .name = "hygiene",
+        .summary = "judges fetched mail, keeps the quarantine, takes drops",
+        .migrations = ledger_migrations,
+        .requests = control_requests,
+        .open = open_state,
+        .start = start,
+        .stop = stop,
+        .close = close_state,
+    };
+    return daemon_main(argc, argv, &program);
+}

@@ -1,0 +1,27 @@
+/* pickup/: what people and programs drop there, and what is replayed from badmail/. Each file is
+ * taken in steps that a crash at any point lets be done again under the same id, so that no drop is
+ * lost and none is sent twice:
+ *
+ *   1 ledger row: claimed, ID, NAME
+ *   2 rename pickup/NAME -> outgoing/ID.drop      from here on nobody else touches it
+ *   3 copy to outgoing/ID.new, sync file and directory
+ *   4 ledger row: taken
+ *   5 rename ID.new -> ID.eml (relayd sees it), unlink ID.drop
+ *
+ * What cannot be understood goes back as pickup/NAME.bad. */
+#ifndef HYGIENE_PICKUP_H
+#define HYGIENE_PICKUP_H
+
+#include "hygiene/hygiene.h"
+
+/* Finishes what a crash left, and begins to watch. */
+MUST_CHECK struct pickup *pickup_start(struct hygiene *h, struct error *err);
+void pickup_free(struct pickup *p); /* NULL is fine */
+/* True while copies are being synced. */
+bool pickup_busy(const struct pickup *p);
+
+/* Steps 1 and 2 for dir/NAME; the rest follows by itself under the new id. */
+MUST_CHECK bool pickup_claim(struct pickup *p, enum spool_dir dir, const char *name,
+                             char id[static ID_SIZE], struct error *err);
+
+#endif

@@ -1,0 +1,133 @@
+/* See rejected.h. One question to relayd at a time; what comes up meanwhile is found by the sweep
+ * that follows. */
+#include "hygiene/rejected.h"
+#include "hygiene/badmail.h"
+#include "hygiene/ledger.h"
+#include "hygiene/sweep.h"
+#include "lib/log.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ASK_MAX     20 /* an answer to so many fits one message, mostly; to one, always */
+#define ASK_TIMEOUT 5000
+
+struct rejected {
+    struct hygiene *h;
+    struct sweep *sweep;
+    bool asking;
+    bool silent; /* relayd did not answer; said once */
+    size_t ask_max;
+    char ids[ASK_MAX][ID_SIZE];
+    size_t count;
+};
+
+/* relayd's words for one message into its row. An id that relayd does not know (its ledger was
+ * lost) is quarantined all the same: never drop, never stand still. */
+static void take_why(struct badmail *b, const json_t *why)
+{
+    const char *reason = json_string_value(json_object_get(why, "reason"));
+    (void)snprintf(b->reason, sizeof b->reason, "%s",
+                   reason != NULL ? reason : "relayd has no record of its refusal");
+    const json_t *recipients = json_object_get(why, "recipients");
+    if (json_array_size(recipients) == 0)
+        return;
+    envelope_list_free(&b->recipients);
+    for (size_t i = 0; i < json_array_size(recipients); i++) {
+        const char *address = json_string_value(json_array_get(recipients, i));
+        if (address == NULL || !envelope_list_add(&b->recipients, address))
+            break;
+    }
+}
+
+static void hold_all(struct rejected *r, const json_t *why)
+{
+    struct hygiene *h = r->h;
+    db_begin(h->d->db);
+    for (size_t i = 0; i < r->count; i++) {
+        struct badmail b;
+        badmail_describe(h->spool, SPOOL_REJECTED, r->ids[i], "relay", "", &b);
+        take_why(&b, json_object_get(why, r->ids[i]));
+        ledger_hold(h->d->db, &b);
+        ledger_badmail_free(&b);
+    }
+    db_commit(h->d->db);
+    for (size_t i = 0; i < r->count; i++)
+        badmail_enter(h, r->ids[i], SPOOL_REJECTED);
+}
+
+static void on_why(void *arg, const json_t *reply)
+{
+    struct rejected *r = arg;
+    r->asking = false;
+    if (r->h->d->stopping)
+        return;
+    if (reply == NULL) {
+        if (!r->silent)
+            LOG(LOG_WARN, "relayd-silent",
+                KV("meaning", "what it refused waits in rejected/ until it answers"));
+        r->silent = true;
+        return; /* the next unasked sweep tries again */
+    }
+    r->silent = false;
+    if (json_is_true(json_object_get(reply, "ok"))) {
+        hold_all(r, json_object_get(reply, "why"));
+    } else if (r->ask_max > 1) { /* longer than one message carries */
+        r->ask_max = 1;
+    } else {
+        hold_all(r, NULL);
+    }
+    sweep_ring(r->sweep);
+}
+
+static void ask(struct rejected *r)
+{
+    json_t *ids = json_array();
+    for (size_t i = 0; i < r->count; i++)
+        (void)json_array_append_new(ids, json_string(r->ids[i]));
+    r->asking = true;
+    bus_ask(r->h->d->bus, "relayd", json_pack("{s:s, s:o}", "cmd", "why", "ids", ids), ASK_TIMEOUT,
+            on_why, r);
+}
+
+static void on_sweep(void *arg, char (*ids)[ID_SIZE], size_t n)
+{
+    struct rejected *r = arg;
+    if (r->asking || r->h->d->stopping)
+        return;
+    r->count = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (ledger_is_badmail(r->h->d->db,
+                              ids[i])) /* committed before a crash: only the rename is missing */
+            badmail_enter(r->h, ids[i], SPOOL_REJECTED);
+        else if (r->count < r->ask_max)
+            memcpy(r->ids[r->count++], ids[i], ID_SIZE);
+    }
+    if (r->count > 0)
+        ask(r);
+}
+
+struct rejected *rejected_start(struct hygiene *h)
+{
+    struct rejected *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        abort();
+    r->h = h;
+    r->ask_max = ASK_MAX;
+    r->sweep = sweep_new(h->d->base, h->spool, SPOOL_REJECTED, on_sweep, r);
+    sweep_ring(r->sweep);
+    return r;
+}
+
+void rejected_ring(struct rejected *r)
+{
+    sweep_ring(r->sweep);
+}
+
+void rejected_free(struct rejected *r)
+{
+    if (r == NULL)
+        return;
+    sweep_free(r->sweep);
+    free(r);
+}
