@@ -124,6 +124,7 @@ check-tidy:
 
 check-cppcheck:
 	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --suppressions-list=.cppcheck -D_GNU_SOURCE -I. \
+	    '-Djson_array_foreach(a,i,v)=for(;;)' '-Djson_object_foreach(o,k,v)=for(;;)' \
 	    --enable=warning,performance,portability -j 2 lib spool fetcherd hygiene relayd ctl
 
 check-unit:

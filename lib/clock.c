@@ -31,9 +31,10 @@ const char *clock_text(int64_t ms, char buf[static CLOCK_TEXT_SIZE])
 {
     time_t seconds = (time_t)(ms / 1000);
     struct tm tm;
-    buf[0] = '\0';
-    if (gmtime_r(&seconds, &tm) != NULL)
-        (void)strftime(buf, CLOCK_TEXT_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    /* What strftime leaves behind when the text does not fit (year 10000) is undefined. */
+    if (gmtime_r(&seconds, &tm) == NULL ||
+        strftime(buf, CLOCK_TEXT_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+        buf[0] = '\0';
     return buf;
 }
 
@@ -42,8 +43,9 @@ int64_t clock_jitter(int64_t ms)
     if (ms < 4)
         return ms;
     int64_t spread = ms / 2;
-    uint32_t bound = spread > UINT32_MAX ? UINT32_MAX : (uint32_t)spread;
-    return ms - spread / 2 + (int64_t)randombytes_uniform(bound);
+    uint64_t chance;
+    randombytes_buf(&chance, sizeof chance);
+    return ms - spread / 2 + (int64_t)(chance % (uint64_t)spread);
 }
 
 int64_t clock_backoff(int64_t base, int64_t max, unsigned failures)

@@ -18,7 +18,7 @@ int64_t clock_monotonic(void); /* ms; only differences mean something */
 void clock_set_for_test(int64_t ms);
 
 #define CLOCK_TEXT_SIZE sizeof("2026-11-22T10:00:00Z")
-/* RFC 3339, UTC, whole seconds. Returns buf. */
+/* RFC 3339, UTC, whole seconds; "" for a time behind the year 9999. Returns buf. */
 const char *clock_text(int64_t ms, char buf[static CLOCK_TEXT_SIZE]);
 
 /* A delay around `ms`, anywhere from 3/4 to 5/4 of it, so that many who wait don't come back at

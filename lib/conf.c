@@ -1,6 +1,7 @@
 /* libconfuse reads the file; this file says what each key may hold. Every option of the file is one
  * row of a table: its key, its form, its range, its default, and where it goes in struct conf. */
 #include "lib/conf.h"
+#include "lib/conf_text.h"
 #include <confuse.h>
 #include <errno.h>
 #include <limits.h>
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define SECONDS INT64_C(1000)
 #define MINUTES (60 * SECONDS)
@@ -259,6 +259,7 @@ static struct {
     struct conf *conf;
     struct error *err;
     bool failed;
+    bool seen[RULES];
 } reading;
 
 static void on_error(cfg_t *cfg, const char *fmt, va_list ap)
@@ -268,8 +269,7 @@ static void on_error(cfg_t *cfg, const char *fmt, va_list ap)
     reading.failed = true;
     char what[300];
     (void)vsnprintf(what, sizeof what, fmt, ap);
-    (void)error_set(reading.err, ERROR_USAGE, "%s:%d: %s",
-                    cfg->filename != NULL ? cfg->filename : "?", cfg->line, what);
+    (void)error_set(reading.err, ERROR_USAGE, "%s:%d: %s", reading.conf->file, cfg->line, what);
 }
 
 static const struct option_rule *rule_of(const char *section, const char *key)
@@ -288,6 +288,12 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt)
 {
     const char *section = strcmp(cfg_name(cfg), "root") == 0 ? NULL : cfg_name(cfg);
     const struct option_rule *rule = rule_of(section, opt->name);
+    if (reading.seen[rule - rules]) {
+        cfg_error(cfg, "%s%s%s stands here a second time: expected it once",
+                  section != NULL ? section : "", section != NULL ? "." : "", opt->name);
+        return -1;
+    }
+    reading.seen[rule - rules] = true;
     unsigned last = cfg_opt_size(opt) - 1;
     const char *text = rule->form == FORM_INT ? "" : cfg_opt_getnstr(opt, last);
     long number = rule->form == FORM_INT ? cfg_opt_getnint(opt, last) : 0;
@@ -375,27 +381,22 @@ static struct conf *conf_with_defaults(const char *file)
 
 struct conf *conf_load(const char *file, struct error *err)
 {
-    struct stat st;
-    if (stat(file, &st) < 0) {
-        (void)error_errno(err, "%s", file);
+    char *text = conf_text_read(file, err);
+    if (text == NULL)
         return NULL;
-    }
-    if (!S_ISREG(st.st_mode)) {
-        (void)error_set(err, ERROR_USAGE, "%s: expected a configuration file", file);
-        return NULL;
-    }
     struct conf *conf = conf_with_defaults(file);
     cfg_t *cfg = make_parser();
+    if (conf == NULL || cfg == NULL)
+        abort(); /* a few hundred bytes: the machine is beyond help */
+    memset(&reading, 0, sizeof reading);
     reading.conf = conf;
     reading.err = err;
-    reading.failed = false;
-    int status = cfg != NULL && conf != NULL ? cfg_parse(cfg, file) : CFG_FILE_ERROR;
-    bool ok = status == CFG_SUCCESS && !reading.failed;
+    bool ok = cfg_parse_buf(cfg, text) == CFG_SUCCESS && !reading.failed;
     if (!ok && !reading.failed)
-        (void)error_errno(err, "%s", file);
+        (void)error_set(err, ERROR_USAGE, "%s:%d: expected key = value", file, cfg->line);
     ok = ok && check_together(conf, err);
-    if (cfg != NULL)
-        cfg_free(cfg);
+    (void)cfg_free(cfg);
+    free(text);
     if (ok)
         return conf;
     conf_free(conf);

@@ -121,6 +121,19 @@ static bool open_file(struct db *db, const char *const migrations[], struct erro
     return ok;
 }
 
+/* SQLITE_OPEN_NOFOLLOW refuses a link anywhere in the path. A state directory may lie behind one;
+ * only the ledger itself may not be one. */
+static bool find_place(struct db *db, const char *state_dir, const char *name, struct error *err)
+{
+    char *dir = realpath(state_dir, NULL);
+    if (dir == NULL)
+        return error_errno(err, "%s", state_dir);
+    int n = snprintf(db->path, sizeof db->path, "%s/%s.db", dir, name);
+    free(dir);
+    return (size_t)n < sizeof db->path ||
+           error_set(err, ERROR_USAGE, "%s: path too long", state_dir);
+}
+
 static void finalize(gpointer st)
 {
     (void)sqlite3_finalize(st);
@@ -140,8 +153,7 @@ struct db *db_open(const char *state_dir, const char *name, const char *const mi
     }
     db->lock_fd = lock_fd;
     db->statements = g_hash_table_new_full(g_direct_hash, g_direct_equal, NULL, finalize);
-    (void)snprintf(db->path, sizeof db->path, "%s/%s.db", state_dir, name);
-    if (open_file(db, migrations, err))
+    if (find_place(db, state_dir, name, err) && open_file(db, migrations, err))
         return db;
     db_close(db);
     return NULL;

@@ -39,14 +39,16 @@ struct db_value {
  * Returns the rows changed. Values are read during the call only. db_run(db, "UPDATE t SET a = ?1",
  * DB_INT(1)); */
 #define db_run(db, sql, ...)                                                                       \
-    db_run_values(db, sql, (struct db_value[]){__VA_ARGS__ __VA_OPT__(, ){.type = DB_END}})
+    db_run_values(                                                                                 \
+        db, sql, &(const struct db_value[]){{.type = DB_END}, ##__VA_ARGS__, {.type = DB_END}}[1])
 int db_run_values(struct db *db, const char *sql, const struct db_value *values);
 
 /* Binds values for reading: for (st = db_query(db, sql, ...); db_row(db, st);) ... Columns are read
  * with db_column_*; texts and blobs stay valid until the next db_row. A loop left early ends with
  * db_done. */
 #define db_query(db, sql, ...)                                                                     \
-    db_query_values(db, sql, (struct db_value[]){__VA_ARGS__ __VA_OPT__(, ){.type = DB_END}})
+    db_query_values(                                                                               \
+        db, sql, &(const struct db_value[]){{.type = DB_END}, ##__VA_ARGS__, {.type = DB_END}}[1])
 sqlite3_stmt *db_query_values(struct db *db, const char *sql, const struct db_value *values);
 bool db_row(struct db *db, sqlite3_stmt *st);
 void db_done(sqlite3_stmt *st);

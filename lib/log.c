@@ -92,6 +92,7 @@ static bool steers(uint32_t c)
 char *log_escape(char *dst, size_t size, const char *src, size_t len)
 {
     size_t out = 0;
+    size_t cut = 0; /* the last place where "..." still fits */
     for (size_t i = 0; i < len;) {
         const unsigned char *s = (const unsigned char *)src + i;
         char piece[16];
@@ -104,15 +105,16 @@ char *log_escape(char *dst, size_t size, const char *src, size_t len)
             made = (size_t)snprintf(piece, sizeof piece, "\\u{%04X}", c);
         else
             memcpy(piece, s, made = n);
-        bool last = i + (n == 0 ? 1 : n) >= len;
-        if (out + made + (last ? 0 : 3) >= size) { /* leave room for "..." while more is to come */
-            size_t dots = size - out > 3 ? 3 : size - out - 1;
-            memcpy(dst + out, "...", dots);
-            out += dots;
+        if (out + made >= size) {
+            size_t dots = size - cut > 3 ? 3 : size - cut - 1;
+            memcpy(dst + cut, "...", dots);
+            out = cut + dots;
             break;
         }
         memcpy(dst + out, piece, made);
         out += made;
+        if (out + 3 < size)
+            cut = out;
         i += n == 0 ? 1 : n;
     }
     dst[out] = '\0';
@@ -128,6 +130,8 @@ static void put(struct line *line, const char *text)
 {
     size_t room = sizeof line->text - 2 - line->used; /* the newline and the NUL stay free */
     size_t n = strnlen(text, room);
+    while (n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80)
+        n--; /* no character is cut in two */
     memcpy(line->text + line->used, text, n);
     line->used += n;
 }
@@ -140,17 +144,15 @@ static void put_text(struct line *line, const char *text)
         put(line, safe);
         return;
     }
-    char quoted[2 * VALUE_MAX_BYTES + 3];
-    size_t n = 0;
-    quoted[n++] = '"';
-    for (const char *c = safe; *c != '\0'; c++) {
-        if (*c == '"')
-            quoted[n++] = '\\';
-        quoted[n++] = *c;
+    /* A quoted value ends at the next quote, whatever stands before it: a backslash of the value's
+     * own must not be able to hide it. */
+    put(line, "\"");
+    for (char *rest = safe, *piece; (piece = strsep(&rest, "\"")) != NULL;) {
+        put(line, piece);
+        if (rest != NULL)
+            put(line, "\\x22");
     }
-    quoted[n++] = '"';
-    quoted[n] = '\0';
-    put(line, quoted);
+    put(line, "\"");
 }
 
 static void put_field(struct line *line, const struct log_field *field)
@@ -187,8 +189,8 @@ void log_event(enum log_level level, const char *what, const struct log_field *f
     for (const struct log_field *f = fields; f->key != NULL; f++)
         put_field(&line, f);
     line.text[line.used++] = '\n';
-    if (write(STDERR_FILENO, line.text, line.used) < 0)
-        return; /* nowhere is left to say so */
+    ssize_t written = write(STDERR_FILENO, line.text, line.used);
+    (void)written; /* nowhere is left to say so; the sink may still be heard */
     if (sink != NULL && level > LOG_DETAIL)
         sink(sink_arg, level, what, fields);
 }

@@ -27,7 +27,8 @@ struct log_field {
 /* LOG(LOG_WARN, "poll-failed", KV("account", name), KVN("failures", 3)); a KV whose text is NULL is
  * left out. */
 #define LOG(level, what, ...)                                                                      \
-    log_event(level, what, (struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){.key = NULL}})
+    log_event(level, what,                                                                         \
+              &(const struct log_field[]){{.key = ""}, ##__VA_ARGS__, {.key = NULL}}[1])
 
 void log_open(const char *program);
 void log_verbose(bool on);

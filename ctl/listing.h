@@ -1,0 +1,25 @@
+/* A list that may be very long: in JSON every item is written as its page comes; on the screen a
+ * table of the first ones. */
+#ifndef CTL_LISTING_H
+#define CTL_LISTING_H
+
+#include "ctl/call.h"
+#include "ctl/table.h"
+
+#define LISTING_ROWS 500 /* that people are shown */
+
+struct listing {
+    const char *daemon;
+    const char *cmd;
+    const struct table_column *columns;
+    void (*add_row)(struct table *table, const json_t *item, int64_t now);
+    const char *none; /* said when there is no item */
+};
+/* Asks and prints; the exit code. */
+int listing_run(const struct ctl *ctl, const struct listing *listing);
+
+/* Ids from the command line, in their one spelling (lower case is taken too). NULL with problem
+ * filled in. */
+MUST_CHECK json_t *listing_ids(char *const *words, int count, struct problem *problem);
+
+#endif

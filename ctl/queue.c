@@ -1,0 +1,156 @@
+/* What waits for the SMTP server, and why. relayd keeps it. */
+#include "ctl/field.h"
+#include "ctl/listing.h"
+#include "lib/clock.h"
+#include <string.h>
+
+#define IDS_A_REQUEST 200 /* relayd takes no more */
+
+static const char *next_attempt(const json_t *item, int64_t now, char buf[static PRINT_SHORT])
+{
+    int64_t at = field_time(item, "next_attempt");
+    return at > now ? print_when(at, now, buf) : "now";
+}
+
+static void add_row(struct table *table, const json_t *item, int64_t now)
+{
+    char recipients[400], size[PRINT_SHORT], attempts[PRINT_SHORT], next[PRINT_SHORT];
+    const char *sender = field_text(item, "sender");
+    table_add(table, (const char *[]){
+                         field_text(item, "id"),
+                         sender[0] != '\0' ? sender : "<>",
+                         field_list(item, "recipients", true, recipients, sizeof recipients),
+                         print_size((uint64_t)field_int(item, "size"), size),
+                         print_number(field_int(item, "attempts"), attempts),
+                         next_attempt(item, now, next),
+                         field_text(item, "last_reply"),
+                     });
+    table_style(table, 6, PRINT_WARN);
+}
+
+int queue_list(struct ctl *ctl, const struct args *args)
+{
+    (void)args;
+    static const struct table_column columns[] = {
+        {.title = "ID"},
+        {.title = "SENDER", .least = 10, .drop = 2},
+        {.title = "RECIPIENT", .least = 10},
+        {.title = "SIZE", .right = true, .drop = 3},
+        {.title = "TRIES", .right = true},
+        {.title = "NEXT"},
+        {.title = "LAST REPLY", .least = 12},
+        {.title = NULL},
+    };
+    static const struct listing listing = {
+        .daemon = "relayd",
+        .cmd = "queue.list",
+        .columns = columns,
+        .add_row = add_row,
+        .none = "The queue is empty.",
+    };
+    return listing_run(ctl, &listing);
+}
+
+static void print_details(const struct screen *screen, const json_t *item)
+{
+    char text[8192], small[PRINT_SHORT];
+    int64_t now = clock_now(), next = field_time(item, "next_attempt");
+    const char *sender = field_text(item, "sender");
+    print_field(screen, "id", field_text(item, "id"));
+    print_field(screen, "account", field_text(item, "account"));
+    print_field(screen, "sender", sender[0] != '\0' ? sender : "<>");
+    print_field(screen, "recipients", field_list(item, "recipients", false, text, sizeof text));
+    print_field(screen, "size", print_size((uint64_t)field_int(item, "size"), small));
+    print_field(screen, "origin", field_text(item, "origin"));
+    print_field(screen, "state", field_text(item, "state"));
+    print_field(screen, "attempts", print_number(field_int(item, "attempts"), small));
+    (void)snprintf(text, sizeof text, "%s (%s)", field_text(item, "next_attempt"),
+                   next > now ? print_when(next, now, small) : "now");
+    print_field(screen, "next", next > 0 ? text : "now");
+    print_field(screen, "last reply", field_text(item, "last_reply"));
+    size_t i;
+    const json_t *settled;
+    json_array_foreach(json_object_get(item, "settled"), i, settled)
+    {
+        (void)snprintf(text, sizeof text, "%s (%s)", field_text(settled, "address"),
+                       field_text(settled, "reply"));
+        print_field(screen, field_text(settled, "state"), text);
+    }
+}
+
+int queue_show(struct ctl *ctl, const struct args *args)
+{
+    struct problem problem;
+    json_t *ids = listing_ids(args->words, 1, &problem);
+    if (ids == NULL)
+        return problem_report(&problem);
+    json_t *request = call_request("queue.show");
+    json_object_set(request, "id", json_array_get(ids, 0));
+    json_decref(ids);
+    json_t *reply = call_daemon(ctl, "relayd", request, CALL_ANYHOW, &problem);
+    if (reply == NULL)
+        return problem_report(&problem);
+    const json_t *item = json_object_get(reply, "item");
+    if (ctl->json)
+        print_json(item);
+    else
+        print_details(&ctl->screen, item);
+    json_decref(reply);
+    return CTL_DONE;
+}
+
+/* {"cmd":"retry","ids":[...]}, as many as relayd takes at once; how many it found goes to count. */
+static bool retry_ids(const struct ctl *ctl, const json_t *ids, json_int_t *count,
+                      struct problem *problem)
+{
+    size_t total = json_array_size(ids);
+    for (size_t at = 0; at < total; at += IDS_A_REQUEST) {
+        json_t *some = json_array(), *request = call_request("retry");
+        for (size_t i = at; i < total && i < at + IDS_A_REQUEST; i++)
+            json_array_append(some, json_array_get(ids, i));
+        json_object_set_new(request, "ids", some);
+        json_t *reply = call_daemon(ctl, "relayd", request, CALL_ANYHOW, problem);
+        if (reply == NULL)
+            return false;
+        *count += field_int(reply, "count");
+        json_decref(reply);
+    }
+    return true;
+}
+
+static bool retry_all(const struct ctl *ctl, json_int_t *count, struct problem *problem)
+{
+    json_t *request = call_request("retry");
+    json_object_set_new(request, "all", json_true());
+    json_t *reply = call_daemon(ctl, "relayd", request, CALL_ANYHOW, problem);
+    if (reply == NULL)
+        return false;
+    *count = field_int(reply, "count");
+    json_decref(reply);
+    return true;
+}
+
+int queue_retry(struct ctl *ctl, const struct args *args)
+{
+    struct problem problem;
+    json_int_t count = 0;
+    bool ok;
+    if (args->value[OPTION_ALL] != NULL && args->count > 0)
+        return command_fail(CTL_USAGE, "give ids or --all, not both");
+    if (args->count == 0)
+        ok = retry_all(ctl, &count, &problem);
+    else {
+        json_t *ids = listing_ids(args->words, args->count, &problem);
+        ok = ids != NULL && retry_ids(ctl, ids, &count, &problem);
+        json_decref(ids);
+    }
+    if (!ok)
+        return problem_report(&problem);
+    json_t *answer = json_pack("{s:b, s:I}", "ok", true, "count", count);
+    if (ctl->json)
+        print_json(answer);
+    else
+        fprintf(ctl->screen.out, "%lld to be tried again now\n", (long long)count);
+    json_decref(answer);
+    return CTL_DONE;
+}

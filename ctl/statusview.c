@@ -1,0 +1,223 @@
+/* Made to be read at three in the morning: what is wrong is marked and comes with the command that
+ * helps; when nothing is, one line says so. */
+#include "ctl/statusview.h"
+#include "ctl/accounts.h"
+#include "ctl/field.h"
+#include "lib/clock.h"
+#include <limits.h>
+#include <stdarg.h>
+#include <string.h>
+
+/* One to a daemon: what it says of itself when it is up, and what goes on without it when it is
+ * down. */
+static void fetcherd_line(const json_t *reply, char *buf, size_t size);
+static void hygiene_line(const json_t *reply, char *buf, size_t size);
+static void relayd_line(const json_t *reply, char *buf, size_t size);
+
+static const struct {
+    const char *name;
+    void (*line)(const json_t *reply, char *buf, size_t size);
+    const char *without;
+} daemons[] = {
+    {"fetcherd", fetcherd_line, "nothing is fetched; what is in the spool goes on"},
+    {"hygiene", hygiene_line, "new and refused mail waits; fetching and delivery go on"},
+    {"relayd", relayd_line, "mail waits in outgoing/; fetching and judging go on"},
+};
+#define DAEMONS (sizeof daemons / sizeof daemons[0])
+
+static void fetcherd_line(const json_t *reply, char *buf, size_t size)
+{
+    const char *held = field_text(reply, "holding_off");
+    (void)snprintf(buf, size, "%lld accounts, %lld polling%s%s",
+                   (long long)field_int(reply, "accounts"), (long long)field_int(reply, "polling"),
+                   held[0] != '\0' ? "; holds off: " : "", held);
+}
+
+static void hygiene_line(const json_t *reply, char *buf, size_t size)
+{
+    (void)snprintf(buf, size, "%lld in quarantine", (long long)field_int(reply, "held"));
+}
+
+static void relayd_line(const json_t *reply, char *buf, size_t size)
+{
+    (void)snprintf(buf, size, "to %s; %lld connections, %lld to be tried again later",
+                   field_text(reply, "relay"), (long long)field_int(reply, "connections"),
+                   (long long)field_int(json_object_get(reply, "queue"), "deferred"));
+}
+
+static void print_daemon(const struct screen *screen, const char *name, const json_t *reply,
+                         size_t which)
+{
+    char line[512], when[PRINT_SHORT], head[24];
+    (void)snprintf(head, sizeof head, "%-10s", name);
+    print_styled(screen, PRINT_TITLE, head);
+    if (!field_true(reply, "up")) {
+        print_styled(screen, PRINT_BAD, "DOWN");
+        fprintf(screen->out, "      %s\n", daemons[which].without);
+        return;
+    }
+    int64_t since = field_time(reply, "since");
+    int64_t up = since > 0 ? clock_now() - since : 0;
+    (void)snprintf(head, sizeof head, "up %-5.12s", print_duration(up, when));
+    print_styled(screen, PRINT_GOOD, head);
+    daemons[which].line(reply, line, sizeof line);
+    fputs("  ", screen->out);
+    print_styled(screen, PRINT_PLAIN, line);
+    fputc('\n', screen->out);
+}
+
+static void print_spool(const struct screen *screen, const json_t *status)
+{
+    const json_t *spool = json_object_get(status, "spool");
+    static const char *const dirs[] = {"incoming", "outgoing", "rejected", "badmail", "pickup"};
+    char text[PRINT_SHORT];
+    print_styled(screen, PRINT_TITLE, "spool     ");
+    for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++) {
+        const json_t *count = json_object_get(spool, dirs[i]);
+        bool waits = strcmp(dirs[i], "badmail") == 0 && json_integer_value(count) > 0;
+        fprintf(screen->out, "%s%s ", i > 0 ? "  " : "", dirs[i]);
+        print_styled(screen, waits ? PRINT_WARN : PRINT_PLAIN,
+                     json_is_integer(count) ? print_number(json_integer_value(count), text) : "?");
+    }
+    const json_t *free_bytes = json_object_get(status, "spool_free");
+    if (free_bytes != NULL)
+        fprintf(screen->out, "  (%s free)",
+                print_size((uint64_t)json_integer_value(free_bytes), text));
+    fputc('\n', screen->out);
+}
+
+/* --- what needs a person --- */
+
+struct concerns {
+    const struct ctl *ctl;
+    int count;
+};
+
+/* "! what is the matter". The command that helps is printed below it by advice. */
+static void concern(struct concerns *concerns, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+static void advice(const struct concerns *concerns, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void concern(struct concerns *concerns, const char *fmt, ...)
+{
+    char text[900];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    const struct screen *screen = &concerns->ctl->screen;
+    fputs(concerns->count++ == 0 ? "\n" : "", screen->out);
+    print_styled(screen, PRINT_BAD, "! ");
+    print_styled(screen, PRINT_PLAIN, text);
+    fputc('\n', screen->out);
+}
+
+static void advice(const struct concerns *concerns, const char *fmt, ...)
+{
+    char text[2 * PATH_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    const struct screen *screen = &concerns->ctl->screen;
+    fputs("    ", screen->out);
+    print_styled(screen, PRINT_TITLE, text);
+    fputc('\n', screen->out);
+}
+
+static void daemon_concerns(struct concerns *concerns, const json_t *status)
+{
+    for (size_t i = 0; i < DAEMONS; i++) {
+        const json_t *reply = json_object_get(status, daemons[i].name);
+        if (field_true(reply, "up"))
+            continue;
+        concern(concerns, "%s: start it by its supervisor, or with", field_text(reply, "error"));
+        advice(concerns, "%s", field_text(reply, "start"));
+    }
+}
+
+static void relay_concerns(struct concerns *concerns, const json_t *relayd)
+{
+    const char *circuit = field_text(relayd, "circuit");
+    const char *error = field_text(relayd, "error");
+    bool open = circuit[0] != '\0' && strcmp(circuit, "closed") != 0;
+    if (!field_true(relayd, "up") || (!open && error[0] == '\0'))
+        return;
+    concern(concerns, "the SMTP server %s %s: %s", field_text(relayd, "relay"),
+            open ? "does not take mail" : "failed, and is tried again", error);
+    advice(concerns, "%s queue", concerns->ctl->self);
+    advice(concerns, "%s retry --all      # once it is mended", concerns->ctl->self);
+}
+
+static void badmail_concerns(struct concerns *concerns, const json_t *spool)
+{
+    long long count = (long long)field_int(spool, "badmail");
+    if (count == 0)
+        return;
+    concern(concerns, "%lld message%s in quarantine", count, count == 1 ? " is" : "s are");
+    advice(concerns, "%s badmail list", concerns->ctl->self);
+}
+
+static void failure_concerns(struct concerns *concerns, const json_t *account)
+{
+    const char *name = field_text(account, "name"), *state = field_text(account, "state");
+    const char *error = field_text(account, "error"), *self = concerns->ctl->self;
+    if (strcmp(state, "paused") == 0) {
+        concern(concerns, "account %s is paused: %s", name, error);
+        advice(concerns, "%s account set %s --password", self, name);
+    } else if (strcmp(state, "failing") == 0) {
+        long long failures = (long long)field_int(account, "failures");
+        concern(concerns, "account %s: %lld poll%s failed: %s", name, failures,
+                failures == 1 ? "" : "s in a row", error);
+        advice(concerns, "%s fetch %s --wait", self, name);
+    }
+}
+
+static void size_concerns(struct concerns *concerns, const json_t *account)
+{
+    const char *name = field_text(account, "name");
+    long long large = (long long)field_int(account, "too_large");
+    if (large == 0)
+        return;
+    concern(concerns, "account %s: %lld message%s on the server, too large to fetch", name, large,
+            large == 1 ? " stays" : "s stay");
+    advice(concerns, "%s fetch %s      # once fetch { message-size } is raised",
+           concerns->ctl->self, name);
+}
+
+static void print_accounts(const struct ctl *ctl, const json_t *status)
+{
+    const json_t *accounts = json_object_get(status, "accounts");
+    if (json_object_get(status, "accounts_error") != NULL)
+        print_field(&ctl->screen, "accounts", field_text(status, "accounts_error"));
+    else if (json_array_size(accounts) == 0)
+        fprintf(
+            ctl->screen.out,
+            "No accounts yet: %s account add NAME --server HOST --user USER --deliver-to ADDR\n",
+            ctl->self);
+    else
+        accounts_table(&ctl->screen, accounts);
+}
+
+void statusview_print(const struct ctl *ctl, const json_t *status)
+{
+    size_t i;
+    const json_t *account;
+    struct concerns concerns = {.ctl = ctl};
+    for (i = 0; i < DAEMONS; i++)
+        print_daemon(&ctl->screen, daemons[i].name, json_object_get(status, daemons[i].name), i);
+    print_spool(&ctl->screen, status);
+    fputc('\n', ctl->screen.out);
+    print_accounts(ctl, status);
+    daemon_concerns(&concerns, status);
+    relay_concerns(&concerns, json_object_get(status, "relayd"));
+    badmail_concerns(&concerns, json_object_get(status, "spool"));
+    json_array_foreach(json_object_get(status, "accounts"), i, account)
+    {
+        failure_concerns(&concerns, account);
+        size_concerns(&concerns, account);
+    }
+    if (concerns.count == 0)
+        fputs("\nAll is well.\n", ctl->screen.out);
+}

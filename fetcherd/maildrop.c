@@ -1,0 +1,312 @@
+/* The plan of a poll.
+ *
+ * Promises: nothing is planned for deletion that the policy does not allow or whose UIDL is not
+ * certain; a bad message goes to the end of the order; work is linear in the listing, with a keyed
+ * hash so that a hostile server cannot make it otherwise. */
+#include "fetcherd/maildrop.h"
+
+#include <assert.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/clock.h"
+
+static_assert(crypto_shorthash_KEYBYTES == 16, "as hash_key");
+
+static const char *const action_names[] = {
+    [MAILDROP_KEEP] = "keep",           [MAILDROP_FETCH] = "fetch",
+    [MAILDROP_VERIFY] = "verify",       [MAILDROP_DELETE] = "delete",
+    [MAILDROP_WAIT] = "wait",           [MAILDROP_TOO_LARGE] = "too-large",
+    [MAILDROP_STEP_OVER] = "step-over",
+};
+static_assert(sizeof action_names / sizeof *action_names == MAILDROP_ACTIONS, "a name for each");
+
+const char *maildrop_action_name(enum maildrop_action action)
+{
+    return action_names[action];
+}
+
+void maildrop_init(struct maildrop *m)
+{
+    *m = (struct maildrop){0};
+    randombytes_buf(m->hash_key, sizeof m->hash_key);
+}
+
+void maildrop_free(struct maildrop *m)
+{
+    free(m->table);
+    free(m->uidls);
+    free(m->deletes);
+    free(m->fetches);
+    free(m->lost);
+    free(m->rows);
+    free(m->items);
+    *m = (struct maildrop){0};
+}
+
+/* Room for `more` elements behind count. */
+static void *grow(void *array, size_t *capacity, size_t count, size_t more, size_t size)
+{
+    if (count + more <= *capacity)
+        return array;
+    size_t wanted = (count + more) * 2 < 64 ? 64 : (count + more) * 2;
+    void *larger = realloc(array, wanted * size);
+    if (!larger)
+        abort();
+    *capacity = wanted;
+    return larger;
+}
+
+void maildrop_uidl(struct maildrop *m, uint32_t number, const char *uidl, size_t len)
+{
+    assert(len <= 255 && !m->table);
+    m->items = grow(m->items, &m->capacity, m->count, 1, sizeof *m->items);
+    m->uidls = grow(m->uidls, &m->uidls_capacity, m->uidls_len, len, 1);
+    m->items[m->count++] = (struct maildrop_item){
+        .number = number, .uidl_at = (uint32_t)m->uidls_len, .uidl_len = (uint8_t)len, .known = -1};
+    memcpy(m->uidls + m->uidls_len, uidl, len);
+    m->uidls_len += len;
+}
+
+const char *maildrop_item_uidl(const struct maildrop *m, const struct maildrop_item *item)
+{
+    return m->uidls + item->uidl_at;
+}
+
+struct ledger_message *maildrop_row(const struct maildrop *m, const struct maildrop_item *item)
+{
+    return item->known < 0 ? NULL : &m->rows[item->known];
+}
+
+/* --- the listing -------------------------------------------------------------------------- */
+
+static int by_number(const void *a, const void *b)
+{
+    const struct maildrop_item *x = a, *y = b;
+    if (x->number != y->number)
+        return x->number < y->number ? -1 : 1;
+    return x->uidl_at < y->uidl_at ? -1 : 1; /* as they came */
+}
+
+static bool is_ascending(const struct maildrop *m)
+{
+    for (size_t i = 1; i < m->count; i++)
+        if (m->items[i - 1].number >= m->items[i].number)
+            return false;
+    return true;
+}
+
+static void sort_items(struct maildrop *m)
+{
+    if (is_ascending(m))
+        return;
+    qsort(m->items, m->count, sizeof *m->items, by_number);
+    size_t kept = 1;
+    for (size_t i = 1; i < m->count; i++)
+        if (m->items[i].number != m->items[kept - 1].number)
+            m->items[kept++] = m->items[i];
+    m->count = kept;
+}
+
+/* The slot of the table where this UIDL is, or belongs. */
+static size_t find_slot(const struct maildrop *m, const char *uidl, size_t len)
+{
+    uint64_t hash;
+    crypto_shorthash((unsigned char *)&hash, (const unsigned char *)uidl, len, m->hash_key);
+    size_t slot = (size_t)hash & m->table_mask;
+    while (m->table[slot]) {
+        const struct maildrop_item *item = &m->items[m->table[slot] - 1];
+        if (item->uidl_len == len && !memcmp(maildrop_item_uidl(m, item), uidl, len))
+            break;
+        slot = (slot + 1) & m->table_mask;
+    }
+    return slot;
+}
+
+void maildrop_listed(struct maildrop *m)
+{
+    size_t slots = 16;
+
+    sort_items(m);
+    while (slots < 2 * m->count)
+        slots *= 2;
+    m->table = calloc(slots, sizeof *m->table);
+    if (!m->table)
+        abort();
+    m->table_mask = slots - 1;
+    for (size_t i = 0; i < m->count; i++) {
+        struct maildrop_item *item = &m->items[i];
+        size_t slot = find_slot(m, maildrop_item_uidl(m, item), item->uidl_len);
+        if (m->table[slot]) {
+            item->double_uidl = true;
+            m->items[m->table[slot] - 1].shares_uidl = true;
+        } else {
+            m->table[slot] = (uint32_t)i + 1;
+        }
+    }
+}
+
+static struct maildrop_item *find_number(struct maildrop *m, uint32_t number)
+{
+    size_t low = 0, high = m->count;
+
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (m->items[mid].number < number)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < m->count && m->items[low].number == number ? &m->items[low] : NULL;
+}
+
+void maildrop_size(struct maildrop *m, uint32_t number, uint64_t size)
+{
+    struct maildrop_item *item = find_number(m, number);
+    if (item)
+        item->size = size;
+}
+
+/* --- what is known ------------------------------------------------------------------------ */
+
+static void add_lost(struct maildrop *m, const struct ledger_message *row)
+{
+    m->lost = grow(m->lost, &m->lost_capacity, m->lost_count, 1, sizeof *m->lost);
+    struct maildrop_lost *lost = &m->lost[m->lost_count++];
+    lost->row = *row;
+    lost->row.uidl = NULL; /* the array moves: see uidl[] */
+    memcpy(lost->uidl, row->uidl, row->uidl_len);
+}
+
+void maildrop_known(struct maildrop *m, const struct ledger_message *row)
+{
+    size_t slot = find_slot(m, row->uidl, row->uidl_len);
+
+    if (!m->table[slot]) {
+        if (row->state != LEDGER_GONE && row->uidl_len <= sizeof m->lost->uidl)
+            add_lost(m, row);
+        return;
+    }
+    m->rows = grow(m->rows, &m->row_capacity, m->row_count, 1, sizeof *m->rows);
+    m->rows[m->row_count] = *row;
+    m->rows[m->row_count].uidl = NULL;
+    m->items[m->table[slot] - 1].known = (int32_t)m->row_count++;
+}
+
+struct maildrop_lost *maildrop_renamed(struct maildrop *m, uint64_t size,
+                                       const unsigned char hash[static MESSAGE_HASH_LEN])
+{
+    for (size_t i = 0; i < m->lost_count; i++) {
+        const struct ledger_message *row = &m->lost[i].row;
+        if (row->id[0] && row->size == size && !memcmp(row->hash, hash, MESSAGE_HASH_LEN))
+            return &m->lost[i];
+    }
+    return NULL;
+}
+
+/* --- the plan ----------------------------------------------------------------------------- */
+
+static enum maildrop_action act_on_settled(const struct maildrop_item *item,
+                                           const struct ledger_message *row,
+                                           const struct maildrop_policy *policy)
+{
+    if (policy->delete == CONF_DELETE_NEVER)
+        return MAILDROP_KEEP;
+    if (policy->delete == CONF_DELETE_AFTER && row->changed + policy->delete_after > policy->now)
+        return MAILDROP_KEEP;
+    /* Which of several with this UIDL is the one we have? Only its content can tell. */
+    return item->shares_uidl ? MAILDROP_VERIFY : MAILDROP_DELETE;
+}
+
+/* Retrieve it, unless that has failed too often. */
+static enum maildrop_action attempt(enum maildrop_action how, const struct ledger_message *row,
+                                    const struct maildrop_policy *policy)
+{
+    if (row->attempts < MAILDROP_ATTEMPTS || policy->by_hand ||
+        row->changed + CLOCK_DAY <= policy->now)
+        return how;
+    return MAILDROP_STEP_OVER;
+}
+
+static enum maildrop_action act_on_known(const struct maildrop_item *item,
+                                         const struct ledger_message *row,
+                                         const struct maildrop_policy *policy)
+{
+    switch (row->state) {
+    case LEDGER_DELIVERED:
+    case LEDGER_QUARANTINED:
+        return act_on_settled(item, row, policy);
+    case LEDGER_SPOOLED:
+        if (policy->delete == CONF_DELETE_SPOOLED)
+            return item->shares_uidl ? MAILDROP_VERIFY : MAILDROP_DELETE;
+        return MAILDROP_WAIT;
+    case LEDGER_TOO_LARGE:
+        /* The row may know better than LIST, from counting. */
+        return row->size > policy->size_limit ? MAILDROP_TOO_LARGE : MAILDROP_FETCH;
+    case LEDGER_GONE:
+    case LEDGER_VANISHED:
+        return attempt(MAILDROP_VERIFY, row, policy);
+    default:
+        return attempt(MAILDROP_FETCH, row, policy);
+    }
+}
+
+static enum maildrop_action act_on(const struct maildrop *m, const struct maildrop_item *item,
+                                   const struct maildrop_policy *policy)
+{
+    const struct ledger_message *row = maildrop_row(m, item);
+    enum maildrop_action action = item->double_uidl
+                                      ? MAILDROP_KEEP
+                                      : (row ? act_on_known(item, row, policy) : MAILDROP_FETCH);
+    bool fetches = action == MAILDROP_FETCH || action == MAILDROP_VERIFY;
+
+    return fetches && item->size > policy->size_limit ? MAILDROP_TOO_LARGE : action;
+}
+
+static unsigned attempts_of(const struct maildrop *m, const struct maildrop_item *item)
+{
+    const struct ledger_message *row = maildrop_row(m, item);
+    return row ? row->attempts : 0;
+}
+
+/* Messages that failed before come last, so that they stop none of the others. */
+static void order_fetches(struct maildrop *m, uint32_t max)
+{
+    for (int failed_before = 0; failed_before < 2; failed_before++) {
+        for (size_t i = 0; i < m->count; i++) {
+            const struct maildrop_item *item = &m->items[i];
+            bool fetches = item->action == MAILDROP_FETCH || item->action == MAILDROP_VERIFY;
+            if (!fetches || (attempts_of(m, item) > 0) != failed_before)
+                continue;
+            if (m->fetch_count < max)
+                m->fetches[m->fetch_count++] = (uint32_t)i;
+            else
+                m->left_over++;
+        }
+    }
+}
+
+static uint32_t *index_array(size_t n)
+{
+    uint32_t *array = calloc(n ? n : 1, sizeof *array);
+    if (!array)
+        abort();
+    return array;
+}
+
+void maildrop_plan(struct maildrop *m, const struct maildrop_policy *policy)
+{
+    assert(!m->fetches);
+    m->fetches = index_array(m->count < policy->fetch_max ? m->count : policy->fetch_max);
+    m->deletes = index_array(m->count);
+    for (size_t i = 0; i < m->count; i++) {
+        struct maildrop_item *item = &m->items[i];
+        enum maildrop_action action = act_on(m, item, policy);
+        item->action = (uint8_t)action;
+        m->totals[action]++;
+        if (action == MAILDROP_DELETE)
+            m->deletes[m->delete_count++] = (uint32_t)i;
+    }
+    order_fetches(m, policy->fetch_max);
+}

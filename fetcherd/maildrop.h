@@ -1,0 +1,102 @@
+/* What lies on the server, joined with what the ledger knows of it, and what is to be done about
+ * each message. Pure computation: the listings and the rows come in, a plan comes out.
+ *
+ *   UIDL listing  -> maildrop_uidl, then maildrop_listed
+ *   LIST listing  -> maildrop_size (after maildrop_listed)
+ *   ledger rows   -> maildrop_known (after maildrop_listed)
+ *   maildrop_plan -> an action for each message, and the orders in which to act */
+#ifndef POPFERRY_FETCHERD_MAILDROP_H
+#define POPFERRY_FETCHERD_MAILDROP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fetcherd/ledger.h"
+#include "lib/conf.h"
+
+enum {
+    MAILDROP_ATTEMPTS = 3, /* failures until a message is stepped over */
+};
+
+enum maildrop_action {
+    MAILDROP_KEEP,      /* nothing to do: it is to stay, or is another of the same UIDL */
+    MAILDROP_FETCH,     /* it is new to us */
+    MAILDROP_VERIFY,    /* fetch it and compare the hash: the UIDL alone does not tell what it is */
+    MAILDROP_DELETE,    /* ours for good: DELE */
+    MAILDROP_WAIT,      /* spooled, outcome unknown */
+    MAILDROP_TOO_LARGE, /* over the limit */
+    MAILDROP_STEP_OVER, /* failed too often; tried once a day */
+    MAILDROP_ACTIONS,
+};
+const char *maildrop_action_name(enum maildrop_action action);
+
+struct maildrop_item {
+    uint64_t size; /* as LIST says; 0: unknown */
+    uint32_t number;
+    uint32_t uidl_at;
+    int32_t known; /* index of the ledger's row; -1: none */
+    uint8_t uidl_len;
+    uint8_t action;
+    bool shares_uidl; /* the first of several with this UIDL */
+    bool double_uidl; /* one of the others */
+};
+
+struct maildrop_policy {
+    enum conf_delete delete;
+    int64_t delete_after; /* with CONF_DELETE_AFTER */
+    uint64_t size_limit;
+    uint32_t fetch_max;
+    bool by_hand; /* tries what would be stepped over */
+    int64_t now;
+};
+
+struct maildrop {
+    struct maildrop_item *items; /* ascending by number after maildrop_listed */
+    size_t count;
+    struct ledger_message *rows; /* of listed messages; uidl is NULL */
+    size_t row_count;
+    struct maildrop_lost *lost; /* rows of messages that are not listed */
+    size_t lost_count;
+    uint32_t *fetches, *deletes; /* indexes of items, in the order to act */
+    size_t fetch_count, delete_count;
+    uint32_t totals[MAILDROP_ACTIONS];
+    uint32_t left_over; /* to be fetched, but beyond fetch_max */
+    /* inner */
+    size_t capacity, row_capacity, lost_capacity;
+    char *uidls;
+    size_t uidls_len, uidls_capacity;
+    uint32_t *table; /* of item index + 1, by UIDL */
+    size_t table_mask;
+    unsigned char hash_key[16];
+};
+
+/* A row whose UIDL is not listed. */
+struct maildrop_lost {
+    struct ledger_message row; /* uidl points behind it; owned here */
+    char uidl[256];
+};
+
+void maildrop_init(struct maildrop *m);
+void maildrop_free(struct maildrop *m);
+
+/* A UIDL of at most 255 octets; copied. */
+void maildrop_uidl(struct maildrop *m, uint32_t number, const char *uidl, size_t len);
+/* The UIDL listing is complete. Of several lines with one number, the first counts. */
+void maildrop_listed(struct maildrop *m);
+/* A number that was not listed is ignored. */
+void maildrop_size(struct maildrop *m, uint32_t number, uint64_t size);
+void maildrop_known(struct maildrop *m, const struct ledger_message *row);
+
+void maildrop_plan(struct maildrop *m, const struct maildrop_policy *policy);
+
+const char *maildrop_item_uidl(const struct maildrop *m, const struct maildrop_item *item);
+/* NULL when the ledger has none. */
+struct ledger_message *maildrop_row(const struct maildrop *m, const struct maildrop_item *item);
+
+/* A message of this size and hash that was spooled under a UIDL which is listed no more, without
+ * our having deleted it: the server has renamed it. NULL if there is none. */
+struct maildrop_lost *maildrop_renamed(struct maildrop *m, uint64_t size,
+                                       const unsigned char hash[static MESSAGE_HASH_LEN]);
+
+#endif

@@ -1,0 +1,33 @@
+/* When an account is polled next. Arithmetic alone; fetcherd/poll.h does the polling. */
+#ifndef POPFERRY_FETCHERD_SCHEDULE_H
+#define POPFERRY_FETCHERD_SCHEDULE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fetcherd/account.h"
+
+/* Whether a poll should begin now: its time has come, or somebody asked for it by hand. Paused
+ * accounts are polled by hand only, disabled ones not at all. */
+bool schedule_is_due(const struct account *account, int64_t now);
+
+/* Whether what makes it due is a request by hand. */
+bool schedule_by_hand(const struct account *account);
+
+/* The earliest time at which one of them that is not being polled becomes due; INT64_MAX: none. */
+int64_t schedule_wake(const struct account_set *set);
+
+/* The next poll after one that went well: an interval later, jittered. */
+void schedule_after_success(struct account *account, int64_t now, int64_t default_interval);
+
+/* After one that failed: 1, 2, 4, ... minutes, jittered, up to the interval or an hour, whichever
+ * is less. Counts the failure. */
+void schedule_after_failure(struct account *account, int64_t now, int64_t default_interval);
+
+/* Counts a refused password; true when the account is paused by this one. */
+bool schedule_bad_password(struct account *account);
+
+/* Forgets failures and pausing, and makes the account due: its settings were changed. */
+void schedule_reset(struct account *account, int64_t now);
+
+#endif

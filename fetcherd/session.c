@@ -1,0 +1,326 @@
+/* A session's life: connection, steps, end.
+ *
+ * Promises: a session ends exactly once and tells why; whatever way it ends, messages that were
+ * received whole are kept and no others; nothing is freed while a callback of it is on the stack.
+ */
+#include "fetcherd/session_inner.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fetcherd/poll.h"
+#include "fetcherd/watch.h"
+#include "lib/clock.h"
+#include "lib/log.h"
+
+#define LISTING_MAX 1000000 /* lines of UIDL or LIST */
+
+static const char *const step_names[] = {
+    [SESSION_CONNECTING] = "connecting", [SESSION_LOGIN] = "login",
+    [SESSION_SECURING] = "securing",     [SESSION_SURVEY] = "survey",
+    [SESSION_WORKING] = "working",       [SESSION_WAITING] = "waiting",
+    [SESSION_QUITTING] = "quitting",     [SESSION_OVER] = "over",
+};
+static_assert(sizeof step_names / sizeof *step_names == SESSION_STEPS, "a name for every step");
+
+void session_set_step(struct session *s, enum session_step step)
+{
+    if (log_is_verbose())
+        LOG(LOG_DETAIL, "session-step", KV("account", s->account->name),
+            KV("from", step_names[s->step]), KV("to", step_names[step]));
+    s->step = step;
+}
+
+/* --- ends --------------------------------------------------------------------------------- */
+
+static void over(struct session *s)
+{
+    pop3_stop(&s->core);
+    session_set_step(s, SESSION_OVER);
+}
+
+void session_fail(struct session *s, const char *command, const char *fmt, ...)
+{
+    char text[1024];
+    va_list args;
+
+    if (s->step == SESSION_OVER)
+        return;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    log_escape(s->result.error, sizeof s->result.error, text, strlen(text));
+    s->result.ok = false;
+    s->result.more = false;
+    s->result.command = command;
+    over(s);
+}
+
+void session_fail_reply(struct session *s, enum pop3_command command, const struct reply *reply)
+{
+    char text[400];
+
+    log_escape(text, sizeof text, reply->text, reply->text_len);
+    session_fail(s, pop3_command_name(command), "the server said: -ERR %s", text);
+}
+
+void session_finish(struct session *s)
+{
+    if (s->step == SESSION_OVER)
+        return;
+    s->result.ok = true;
+    over(s);
+}
+
+static void release(struct session *s)
+{
+    struct poll *poll = s->f->poll;
+    struct account *account = s->account;
+    struct session_result result = s->result;
+
+    event_free(s->wait_timer);
+    event_free(s->batch_timer);
+    intake_free(&s->intake);
+    stream_free(s->stream);
+    free(s->spooled);
+    free(s->syncing);
+    free(s->deleted);
+    free(s->deletes);
+    maildrop_free(&s->drop);
+    free(s);
+    poll_session_ended(poll, account, &result);
+}
+
+void session_enter(struct session *s)
+{
+    s->depth++;
+}
+
+void session_leave(struct session *s)
+{
+    if (s->depth == 1 && s->step == SESSION_OVER) {
+        mail_close(s, false);
+        release(s);
+        return;
+    }
+    s->depth--;
+}
+
+void session_abort(struct session *s)
+{
+    session_enter(s);
+    if (s->step != SESSION_OVER) {
+        s->result.aborted = true;
+        over(s);
+    }
+    session_leave(s);
+}
+
+/* --- the protocol core -------------------------------------------------------------------- */
+
+void session_send(struct session *s, enum pop3_command command, const char *argument)
+{
+    size_t len = argument ? strlen(argument) : 0;
+    enum pop3_sent sent = pop3_send(&s->core, command, argument, len);
+
+    if (sent == POP3_REFUSED_ARGUMENT)
+        session_fail(s, pop3_command_name(command),
+                     "the user name or password can't be sent: it is empty or holds a line end");
+    else if (sent != POP3_SENT)
+        session_fail(s, pop3_command_name(command), "the command may not be sent now");
+}
+
+static void on_core_send(void *arg, const char *data, size_t len)
+{
+    struct session *s = arg;
+    stream_write(s->stream, data, len);
+}
+
+static void on_core_trace(void *arg, enum pop3_state from, enum pop3_state to)
+{
+    struct session *s = arg;
+
+    if (log_is_verbose())
+        LOG(LOG_DETAIL, "pop3-state", KV("account", s->account->name),
+            KV("from", pop3_state_name(from)), KV("to", pop3_state_name(to)));
+}
+
+static void on_broken(struct session *s, const struct pop3_event *event)
+{
+    char line[300] = "";
+
+    if (event->data)
+        log_escape(line, sizeof line, event->data, event->len);
+    mail_charge_current(s, event->problem);
+    session_fail(s, pop3_command_name(event->command), "%s%s%s%s", event->problem,
+                 event->data ? ": \"" : "", line, event->data ? "\"" : "");
+}
+
+static void on_quit(struct session *s, const struct reply *reply)
+{
+    if (reply->ok)
+        delete_confirmed(s);
+    else
+        LOG(LOG_WARN, "quit-refused", KV("account", s->account->name),
+            KV("meaning", "the next listing shows what was deleted"));
+    session_finish(s);
+}
+
+static void on_core_event(void *arg, const struct pop3_event *event)
+{
+    struct session *s = arg;
+
+    if (s->step == SESSION_OVER)
+        return;
+    if (event->type == POP3_EV_BROKEN) {
+        on_broken(s, event);
+        return;
+    }
+    switch (s->step) {
+    case SESSION_LOGIN:
+        if (event->type == POP3_EV_LISTING_END)
+            login_capabilities_known(s, true);
+        else if (event->type == POP3_EV_REPLY)
+            login_reply(s, event);
+        break;
+    case SESSION_SURVEY:
+        survey_event(s, event);
+        break;
+    case SESSION_WORKING:
+    case SESSION_WAITING:
+        mail_event(s, event);
+        break;
+    case SESSION_QUITTING:
+        if (event->type == POP3_EV_REPLY)
+            on_quit(s, event->reply);
+        break;
+    default:
+        break;
+    }
+}
+
+static const struct pop3_ops core_ops = {
+    .send = on_core_send, .event = on_core_event, .trace = on_core_trace};
+
+/* --- the connection ----------------------------------------------------------------------- */
+
+static void take_input(struct session *s)
+{
+    struct evbuffer *in = stream_input(s->stream);
+    struct evbuffer_iovec chunk;
+
+    while (s->step != SESSION_OVER && evbuffer_peek(in, -1, NULL, &chunk, 1) > 0 && chunk.iov_len) {
+        pop3_feed(&s->core, chunk.iov_base, chunk.iov_len);
+        evbuffer_drain(in, chunk.iov_len);
+    }
+}
+
+/* STLS was accepted: octets that are here already came in clear, and stream_secure refuses them. */
+static void begin_tls(struct session *s)
+{
+    struct error err;
+
+    session_set_step(s, SESSION_SECURING);
+    if (!stream_secure(s->stream, &err))
+        session_fail(s, "STLS", "%s", err.text);
+}
+
+static void on_data(struct session *s)
+{
+    take_input(s);
+    if (s->step == SESSION_LOGIN && s->core.state == POP3_TLS)
+        begin_tls(s);
+    else if (s->step == SESSION_WORKING || s->step == SESSION_WAITING)
+        mail_advance(s);
+}
+
+static void on_lost(struct session *s, enum stream_event event)
+{
+    const char *why = stream_error(s->stream);
+    const char *command = pop3_awaited(&s->core);
+
+    if (event == STREAM_CLOSED)
+        take_input(s);
+    if (s->step == SESSION_OVER)
+        return;
+    /* All is done; what was deleted shows in the next listing. */
+    if (s->step == SESSION_QUITTING || (s->step == SESSION_WAITING && pop3_idle(&s->core))) {
+        session_finish(s);
+        return;
+    }
+    if (s->step == SESSION_CONNECTING || s->step == SESSION_SECURING)
+        command = s->step == SESSION_CONNECTING ? "connect" : "STLS";
+    mail_charge_current(s, why);
+    session_fail(s, command, "%s", why);
+}
+
+static void on_stream(void *arg, struct stream *stream, enum stream_event event)
+{
+    struct session *s = arg;
+
+    (void)stream;
+    session_enter(s);
+    switch (event) {
+    case STREAM_CONNECTED:
+        session_set_step(s, SESSION_LOGIN);
+        stream_set_timeout(s->stream, fetcherd_conf(s->f)->fetch.timeout);
+        break;
+    case STREAM_SECURED:
+        pop3_tls_done(&s->core);
+        session_set_step(s, SESSION_LOGIN);
+        login_secured(s);
+        break;
+    case STREAM_DATA:
+        on_data(s);
+        break;
+    case STREAM_DRAINED:
+        break;
+    default:
+        on_lost(s, event);
+    }
+    session_leave(s);
+}
+
+/* --- timers and the beginning ------------------------------------------------------------- */
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct session *s = arg;
+
+    (void)fd;
+    (void)what;
+    session_enter(s);
+    mail_advance(s);
+    session_leave(s);
+}
+
+struct session *session_begin(struct fetcherd *f, struct account *account, bool by_hand)
+{
+    const struct conf *conf = fetcherd_conf(f);
+    struct session *s = calloc(1, sizeof *s);
+    struct stream_peer peer = {.host = account->server,
+                               .port = account->port,
+                               .tls = account->tls == CONF_TLS_IMPLICIT,
+                               .connect_timeout = conf->fetch.connect_timeout,
+                               .timeout = conf->fetch.timeout};
+
+    if (!s)
+        abort();
+    s->f = f;
+    s->account = account;
+    s->by_hand = by_hand;
+    s->result.command = "";
+    s->size_limit = watch_size_limit(f->watch);
+    s->batch_timer = evtimer_new(f->daemon->base, on_timer, s);
+    s->wait_timer = evtimer_new(f->daemon->base, on_timer, s);
+    if (!s->batch_timer || !s->wait_timer)
+        abort();
+    maildrop_init(&s->drop);
+    intake_init(&s->intake, f->spool, account, conf->default_domain);
+    pop3_init(&s->core, LISTING_MAX, &core_ops, s);
+    s->stream = stream_connect(f->daemon->streams, &peer, on_stream, s);
+    return s;
+}

@@ -1,0 +1,195 @@
+/* What is on the server, and what the ledger knows of it: STAT, UIDL, LIST, and the plan.
+ *
+ * Promises: bad lines are skipped and told, and no mailbox is given up for them; the ledger follows
+ * the listing (what is not listed any more is gone from it or marked so) in one transaction. */
+#include "fetcherd/session_inner.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/log.h"
+
+#define BAD_LINES_LOGGED 5
+
+static const enum pop3_command questions[] = {POP3_CMD_STAT, POP3_CMD_UIDL, POP3_CMD_LIST};
+enum { QUESTIONS = sizeof questions / sizeof *questions };
+
+static void ask(struct session *s)
+{
+    while (s->survey_sent < QUESTIONS && pop3_room(&s->core) > 0 && s->step == SESSION_SURVEY)
+        session_send(s, questions[s->survey_sent++], NULL);
+}
+
+void survey_begin(struct session *s)
+{
+    session_set_step(s, SESSION_SURVEY);
+    ask(s);
+}
+
+/* --- the ledger follows the listing ------------------------------------------------------- */
+
+static void on_row(void *arg, const struct ledger_message *row)
+{
+    maildrop_known(arg, row);
+}
+
+static void follow_lost(struct session *s, const struct maildrop_lost *lost, int64_t now)
+{
+    struct ledger *ledger = s->f->ledger;
+    int64_t key = s->account->key;
+
+    switch (lost->row.state) {
+    case LEDGER_DELIVERED:
+    case LEDGER_QUARANTINED:
+        ledger_message_state(ledger, key, lost->uidl, lost->row.uidl_len, LEDGER_VANISHED, now);
+        break;
+    case LEDGER_PENDING:
+    case LEDGER_TOO_LARGE:
+        ledger_message_forget(ledger, key, lost->uidl, lost->row.uidl_len);
+        break;
+    default: /* spooled: its outcome is still to come */
+        break;
+    }
+}
+
+static void log_message(struct session *s, const char *what, const struct maildrop_item *item)
+{
+    char uidl[POP3_UIDL_MAX + 1];
+
+    snprintf(uidl, sizeof uidl, "%.*s", (int)item->uidl_len, maildrop_item_uidl(&s->drop, item));
+    LOG(LOG_WARN, what, KV("account", s->account->name), KVN("number", item->number),
+        KV("uidl", uidl), KVN("size", (long long)item->size),
+        KVN("limit", (long long)s->size_limit));
+}
+
+static void note_too_large(struct session *s, const struct maildrop_item *item, int64_t now)
+{
+    const struct ledger_message *known = maildrop_row(&s->drop, item);
+    struct ledger_message row = {.uidl = maildrop_item_uidl(&s->drop, item),
+                                 .uidl_len = item->uidl_len,
+                                 .state = LEDGER_TOO_LARGE,
+                                 .size = item->size,
+                                 .changed = now};
+
+    if (known && known->state != LEDGER_PENDING)
+        return; /* told already, or there is more to remember of it */
+    ledger_message_put(s->f->ledger, s->account->key, &row);
+    log_message(s, "message-too-large", item);
+}
+
+static void follow_listing(struct session *s)
+{
+    const struct maildrop *m = &s->drop;
+    int64_t now = clock_now();
+
+    ledger_begin(s->f->ledger);
+    for (size_t i = 0; i < m->lost_count; i++)
+        follow_lost(s, &m->lost[i], now);
+    for (size_t i = 0; m->totals[MAILDROP_TOO_LARGE] && i < m->count; i++)
+        if (m->items[i].action == MAILDROP_TOO_LARGE)
+            note_too_large(s, &m->items[i], now);
+    ledger_commit(s->f->ledger);
+}
+
+static void make_plan(struct session *s)
+{
+    const struct conf *conf = fetcherd_conf(s->f);
+    struct maildrop_policy policy = {.delete = conf->fetch.delete,
+                                     .delete_after = conf->fetch.delete_after,
+                                     .size_limit = s->size_limit,
+                                     .fetch_max = (uint32_t)conf->fetch.messages_per_session,
+                                     .by_hand = s->by_hand,
+                                     .now = clock_now()};
+    struct maildrop *m = &s->drop;
+
+    if (!s->listing_done)
+        maildrop_listed(m);
+    ledger_messages(s->f->ledger, s->account->key, on_row, m);
+    maildrop_plan(m, &policy);
+    follow_listing(s);
+    s->result.surveyed = true;
+    s->result.on_server = (uint32_t)m->count;
+    s->result.too_large = m->totals[MAILDROP_TOO_LARGE];
+    s->result.stepped_over = m->totals[MAILDROP_STEP_OVER];
+    LOG(LOG_DETAIL, "surveyed", KV("account", s->account->name), KVN("listed", (long long)m->count),
+        KVN("fetch", (long long)m->fetch_count), KVN("delete", (long long)m->delete_count),
+        KVN("waiting", m->totals[MAILDROP_WAIT]));
+    mail_begin(s);
+}
+
+/* --- answers ------------------------------------------------------------------------------ */
+
+static void answered(struct session *s)
+{
+    s->survey_answered++;
+    /* An empty mailbox needs no listings; some servers even answer them with -ERR. */
+    if (s->survey_answered == 1 && s->survey_sent == 1 && s->stat_count == 0)
+        s->survey_sent = s->survey_answered = QUESTIONS;
+    ask(s);
+    if (s->survey_answered == QUESTIONS && s->step == SESSION_SURVEY)
+        make_plan(s);
+}
+
+static void on_reply(struct session *s, const struct pop3_event *event)
+{
+    if (event->command == POP3_CMD_STAT) {
+        if (!event->reply->ok) {
+            session_fail_reply(s, event->command, event->reply);
+            return;
+        }
+        s->stat_count = event->number;
+        answered(s);
+    } else if (!event->reply->ok) {
+        if (event->command == POP3_CMD_UIDL && s->stat_count > 0) {
+            session_fail_reply(s, event->command, event->reply);
+            return;
+        }
+        answered(s); /* without LIST, sizes are counted while fetching */
+    }
+}
+
+static void on_listing_end(struct session *s, enum pop3_command command)
+{
+    if (command == POP3_CMD_UIDL) {
+        maildrop_listed(&s->drop);
+        s->listing_done = true;
+    }
+    answered(s);
+}
+
+static void on_bad_line(struct session *s, const struct pop3_event *event)
+{
+    char line[200];
+
+    if (s->bad_lines++ >= BAD_LINES_LOGGED)
+        return;
+    snprintf(line, sizeof line, "%.*s", (int)(event->len < 190 ? event->len : 190), event->data);
+    LOG(LOG_WARN, "bad-line", KV("account", s->account->name),
+        KV("command", pop3_command_name(event->command)), KV("line", line));
+}
+
+void survey_event(struct session *s, const struct pop3_event *event)
+{
+    switch (event->type) {
+    case POP3_EV_REPLY:
+        on_reply(s, event);
+        break;
+    case POP3_EV_UIDL_ITEM:
+        maildrop_uidl(&s->drop, event->number, event->data, event->len);
+        break;
+    case POP3_EV_LIST_ITEM:
+        if (s->listing_done)
+            maildrop_size(&s->drop, event->number, event->size);
+        break;
+    case POP3_EV_BAD_LINE:
+        on_bad_line(s, event);
+        break;
+    case POP3_EV_LISTING_END:
+        on_listing_end(s, event->command);
+        break;
+    default:
+        break;
+    }
+}

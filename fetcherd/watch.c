@@ -1,0 +1,118 @@
+/* What fetching depends on elsewhere.
+ *
+ * Promises: the last size limit that the SMTP server named survives a restart and relayd's absence;
+ * an answer that does not come changes nothing. */
+#include "fetcherd/watch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/log.h"
+
+enum {
+    ASK_EVERY = 10,        /* seconds */
+    ANSWER_TIMEOUT = 1500, /* ms */
+};
+#define DEFAULT_LIMIT (UINT64_C(10) << 20)
+#define DISK_MARGIN   (UINT64_C(64) << 20)
+
+struct relay_watch {
+    struct fetcherd *f;
+    void (*ready)(struct fetcherd *f); /* NULL once called */
+    struct event *timer;
+    uint64_t size_limit; /* as relayd told; 0: unknown */
+    bool circuit_open;
+    bool held; /* as last logged */
+};
+
+uint64_t watch_size_limit(const struct relay_watch *w)
+{
+    uint64_t configured = fetcherd_conf(w->f)->fetch.message_size;
+
+    if (configured)
+        return configured;
+    return w->size_limit ? w->size_limit : DEFAULT_LIMIT;
+}
+
+const char *watch_disk_low(const struct relay_watch *w)
+{
+    bool low = spool_free_bytes(w->f->spool) < DISK_MARGIN + watch_size_limit(w);
+    return low ? "the spool's disk is nearly full" : NULL;
+}
+
+const char *watch_holding_off(const struct relay_watch *w)
+{
+    const char *disk = watch_disk_low(w);
+
+    if (disk)
+        return disk;
+    return w->circuit_open ? "the SMTP server does not take mail at present" : NULL;
+}
+
+static void log_change(struct relay_watch *w)
+{
+    const char *why = watch_holding_off(w);
+
+    if (why && !w->held)
+        LOG(LOG_WARN, "holding-off", KV("reason", why));
+    else if (!why && w->held)
+        LOG(LOG_NOTE, "fetching-again");
+    w->held = why != NULL;
+}
+
+static void on_answer(void *arg, const json_t *reply)
+{
+    struct relay_watch *w = arg;
+    json_int_t limit = json_integer_value(json_object_get(reply, "size_limit"));
+    const char *circuit = json_string_value(json_object_get(reply, "circuit"));
+
+    if (limit > 0 && (uint64_t)limit != w->size_limit) {
+        w->size_limit = (uint64_t)limit;
+        ledger_set_number(w->f->ledger, "size-limit", limit);
+    }
+    if (reply)
+        w->circuit_open = circuit && strcmp(circuit, "open") == 0;
+    log_change(w);
+    if (w->ready) {
+        void (*ready)(struct fetcherd *) = w->ready;
+        w->ready = NULL;
+        ready(w->f);
+    }
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct relay_watch *w = arg;
+
+    (void)fd;
+    (void)what;
+    bus_ask(w->f->daemon->bus, "relayd", json_pack("{s:s}", "cmd", "status"), ANSWER_TIMEOUT,
+            on_answer, w);
+}
+
+struct relay_watch *watch_new(struct fetcherd *f, void (*ready)(struct fetcherd *f))
+{
+    static const struct timeval every = {.tv_sec = ASK_EVERY};
+    struct relay_watch *w = calloc(1, sizeof *w);
+
+    if (!w)
+        abort();
+    w->f = f;
+    w->ready = ready;
+    w->size_limit = (uint64_t)ledger_number(f->ledger, "size-limit", 0);
+    w->timer = event_new(f->daemon->base, -1, EV_PERSIST, on_timer, w);
+    if (!w->timer)
+        abort();
+    (void)event_add(w->timer, &every);
+    event_active(w->timer, EV_TIMEOUT, 0);
+    return w;
+}
+
+void watch_free(struct relay_watch *w)
+{
+    if (!w)
+        return;
+    event_free(w->timer);
+    free(w);
+}

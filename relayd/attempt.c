@@ -1,0 +1,227 @@
+/* Sums up what a server said about a message and its recipients. Promises: a recipient who has it
+ * is not asked again, one who was refused is not asked again, and a message leaves the queue only
+ * when nobody is left who could still get it. */
+#include "relayd/attempt.h"
+
+#include "lib/clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LOSSES_MAX = 3 };
+
+/* ---- opening ---- */
+
+static void drop_settled(void *arg, const char *address, enum ledger_recipient state,
+                         const char *reply)
+{
+    struct attempt *attempt = arg;
+    if (state == LEDGER_REFUSED) {
+        attempt->refused_before++;
+        (void)snprintf(attempt->refusal_before, sizeof attempt->refusal_before, "%s", reply);
+    }
+    for (size_t i = 0; i < attempt->count; i++) {
+        if (strcmp(attempt->addresses[i], address) != 0)
+            continue;
+        memmove(attempt->addresses + i, attempt->addresses + i + 1,
+                (attempt->count - i - 1) * sizeof *attempt->addresses);
+        attempt->count--;
+        return;
+    }
+}
+
+static bool take_recipients(struct attempt *attempt, struct db *db)
+{
+    const struct envelope_list *list = &message_reader_head(attempt->reader)->recipients;
+    attempt->count = list->count;
+    attempt->addresses = calloc(list->count + 1, sizeof *attempt->addresses);
+    attempt->recipients = calloc(list->count + 1, sizeof *attempt->recipients);
+    if (!attempt->addresses || !attempt->recipients)
+        return false;
+    for (size_t i = 0; i < list->count; i++)
+        attempt->addresses[i] = list->items[i];
+    if (ledger_find(db, attempt->id, &attempt->row))
+        ledger_each_recipient(db, attempt->id, drop_settled, attempt);
+    for (size_t i = 0; i < attempt->count; i++)
+        attempt->recipients[i].address = attempt->addresses[i];
+    return true;
+}
+
+struct attempt *attempt_open(const struct spool *spool, struct db *db, const char *id,
+                             struct error *err)
+{
+    struct attempt *attempt = calloc(1, sizeof *attempt);
+    if (!attempt) {
+        (void)error_set(err, ERROR_TEMPORARY, "out of memory");
+        return NULL;
+    }
+    (void)snprintf(attempt->id, sizeof attempt->id, "%s", id);
+    attempt->reader = message_open(spool, SPOOL_OUTGOING, id, err);
+    if (attempt->reader && take_recipients(attempt, db))
+        return attempt;
+    if (attempt->reader)
+        (void)error_set(err, ERROR_TEMPORARY, "out of memory");
+    attempt_free(attempt);
+    return NULL;
+}
+
+void attempt_free(struct attempt *attempt)
+{
+    if (!attempt)
+        return;
+    for (size_t i = 0; attempt->recipients && i < attempt->count; i++)
+        free(attempt->recipients[i].reply);
+    free(attempt->recipients);
+    free(attempt->addresses);
+    message_close(attempt->reader);
+    free(attempt);
+}
+
+void attempt_answer(struct attempt *attempt, size_t index, enum smtp_verdict verdict,
+                    const char *reply)
+{
+    struct attempt_recipient *recipient = &attempt->recipients[index];
+    recipient->answered = true;
+    recipient->verdict = verdict;
+    free(recipient->reply);
+    recipient->reply = strndup(reply, LEDGER_REASON_MAX - 1);
+}
+
+/* ---- deciding ---- */
+
+int64_t attempt_next(const struct attempt_policy *policy, unsigned failures, int64_t first_at,
+                     int64_t now)
+{
+    int64_t end = first_at + policy->expire;
+    if (now >= end)
+        return 0;
+    int64_t next = now + clock_backoff(policy->retry_min, policy->retry_max, failures - 1);
+    return next < end ? next : end;
+}
+
+struct tally {
+    size_t sent, refused, waiting, unasked;
+    const char *refusal; /* a reply that refused one */
+    const char *excuse;  /* a reply that put one off */
+};
+
+static struct tally count_up(const struct attempt *attempt, bool accepted_have_it)
+{
+    struct tally tally = {.refused = attempt->refused_before, .refusal = attempt->refusal_before};
+    for (size_t i = 0; i < attempt->count; i++) {
+        const struct attempt_recipient *r = &attempt->recipients[i];
+        if (!r->answered) {
+            tally.unasked++;
+        } else if (r->verdict == SMTP_PERMANENT) {
+            tally.refused++;
+            tally.refusal = r->reply;
+        } else if (r->verdict == SMTP_TEMPORARY) {
+            tally.waiting++;
+            tally.excuse = r->reply;
+        } else if (accepted_have_it) {
+            tally.sent++;
+        } else {
+            tally.waiting++;
+        }
+    }
+    return tally;
+}
+
+static void set_reason(struct ledger_row *row, const char *prefix, const char *text)
+{
+    (void)snprintf(row->reason, sizeof row->reason, "%s%s", prefix, text ? text : "");
+    char *end;
+    long code = strtol(text ? text : "", &end, 10);
+    row->code = code >= 200 && code <= 599 ? (int)code : 0;
+}
+
+static void begin_row(const struct attempt *attempt, int64_t now, struct ledger_row *row)
+{
+    *row = attempt->row;
+    row->at = now;
+    row->next_attempt = 0;
+    if (row->first_at == 0)
+        row->first_at = now;
+    if (attempt->reader) {
+        const struct message_head *head = message_reader_head(attempt->reader);
+        row->size = head->size;
+        (void)snprintf(row->sender, sizeof row->sender, "%s", head->sender);
+    }
+}
+
+static void reject(struct attempt_verdict *verdict, const char *prefix, const char *text, bool rest)
+{
+    verdict->end = ATTEMPT_REJECTED;
+    verdict->row.state = LEDGER_REJECTED;
+    verdict->refused_rest = rest;
+    set_reason(&verdict->row, prefix, text);
+}
+
+static void defer(const struct attempt_policy *policy, const char *text, int64_t now,
+                  struct attempt_verdict *verdict)
+{
+    struct ledger_row *row = &verdict->row;
+    row->next_attempt = attempt_next(policy, row->attempts, row->first_at, now);
+    if (row->next_attempt == 0) {
+        reject(verdict, "not delivered within the time allowed; last reply: ", text, true);
+        return;
+    }
+    verdict->end = ATTEMPT_DEFERRED;
+    row->state = LEDGER_DEFERRED;
+    set_reason(row, "", text);
+}
+
+/* Only the error budget kept some from being asked: they are due at once, in a new session. */
+static void go_on(const char *text, int64_t now, struct attempt_verdict *verdict)
+{
+    verdict->end = ATTEMPT_DEFERRED;
+    verdict->row.state = LEDGER_DEFERRED;
+    verdict->row.next_attempt = now;
+    set_reason(&verdict->row, "", text);
+}
+
+static void all_answered(const struct tally *tally, const char *text,
+                         struct attempt_verdict *verdict)
+{
+    if (tally->refused > 0) {
+        reject(verdict, "", tally->refusal, false);
+        return;
+    }
+    verdict->end = ATTEMPT_DELIVERED;
+    verdict->row.state = LEDGER_DELIVERED;
+    set_reason(&verdict->row, "", text);
+}
+
+void attempt_decide(const struct attempt *attempt, const struct smtp_result *result,
+                    const struct attempt_policy *policy, int64_t now,
+                    struct attempt_verdict *verdict)
+{
+    bool lost = result->outcome == SMTP_SESSION_FAILED;
+    struct tally tally = count_up(attempt, result->outcome == SMTP_DELIVERED);
+    *verdict = (struct attempt_verdict){.end = ATTEMPT_AGAIN};
+    begin_row(attempt, now, &verdict->row);
+    if (lost && !attempt->body_begun && attempt->losses + 1 < LOSSES_MAX)
+        return;
+    verdict->row.attempts++;
+    verdict->accepted_sent = result->outcome == SMTP_DELIVERED;
+    if (result->outcome == SMTP_MESSAGE_PERMANENT)
+        reject(verdict, "", result->text, true);
+    else if (lost || result->outcome == SMTP_MESSAGE_TEMPORARY)
+        defer(policy, result->text, now, verdict);
+    else if (tally.waiting > 0)
+        defer(policy, tally.excuse, now, verdict);
+    else if (tally.unasked > 0)
+        go_on(tally.refusal, now, verdict);
+    else
+        all_answered(&tally, result->text, verdict);
+}
+
+void attempt_refuse(const struct attempt *attempt, const char *reason, int64_t now,
+                    struct attempt_verdict *verdict)
+{
+    *verdict = (struct attempt_verdict){.end = ATTEMPT_AGAIN};
+    begin_row(attempt, now, &verdict->row);
+    verdict->row.attempts++;
+    reject(verdict, "", reason, true);
+}

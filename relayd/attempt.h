@@ -1,0 +1,77 @@
+/* One attempt to relay one message: whom it is for, what was answered about each of them, and what
+ * follows from it all. The deciding is arithmetic, without I/O and clock. */
+#ifndef RELAYD_ATTEMPT_H
+#define RELAYD_ATTEMPT_H
+
+#include "relayd/ledger.h"
+#include "relayd/smtp.h"
+#include "spool/message.h"
+
+struct attempt_recipient {
+    const char *address; /* belongs to the reader's head */
+    bool answered;
+    enum smtp_verdict verdict; /* of the answer */
+    char *reply;
+};
+
+struct attempt {
+    char id[ID_SIZE];
+    struct message_reader *reader;
+    struct ledger_row row; /* as it was before; state LEDGER_FRESH where there was none */
+    /* Those that are still to get it, in the order they are asked. */
+    struct attempt_recipient *recipients;
+    const char **addresses;
+    size_t count;
+    size_t refused_before;                  /* settled by earlier attempts, against them */
+    char refusal_before[LEDGER_REASON_MAX]; /* a reply that did it */
+    bool body_begun;                        /* the server has bytes of the message */
+    unsigned losses; /* sessions lost over it in a row, without a word about it */
+};
+
+/* Opens the message and leaves out the recipients that the ledger has as settled. Errors are
+ * message_open's. The caller gives it to attempt_free. */
+MUST_CHECK struct attempt *attempt_open(const struct spool *spool, struct db *db, const char *id,
+                                        struct error *err);
+void attempt_free(struct attempt *attempt); /* NULL is fine */
+
+void attempt_answer(struct attempt *attempt, size_t index, enum smtp_verdict verdict,
+                    const char *reply);
+
+struct attempt_policy {
+    int64_t retry_min, retry_max, expire; /* ms */
+};
+
+enum attempt_end {
+    ATTEMPT_DELIVERED,
+    ATTEMPT_REJECTED, /* for good, for at least one recipient; nobody is left to be asked */
+    ATTEMPT_DEFERRED,
+    ATTEMPT_AGAIN, /* nothing was learnt of the message: back into the queue, no row changes */
+    ATTEMPT_ENDS,
+};
+
+struct attempt_verdict {
+    enum attempt_end end;
+    struct ledger_row row; /* to be written, but for ATTEMPT_AGAIN */
+    bool accepted_sent;    /* those whose RCPT was accepted have it */
+    bool refused_rest;     /* all others are refused with the row's reason */
+};
+
+/* When a message that has failed `failures` times (at least 1) is due again: retry_min doubled each
+ * time up to retry_max, jittered, but not behind first_at + expire. 0: it has expired. */
+int64_t attempt_next(const struct attempt_policy *policy, unsigned failures, int64_t first_at,
+                     int64_t now);
+
+/* Sums up. The recipients' answers say whom it went to:
+ *   delivered   who was accepted has it; 4xx and not asked: they stay; 5xx: refused
+ *   5xx to it   refused for all that are left
+ *   4xx to it   who was not refused stays
+ *   session     the same; it counts as an attempt only when the server had begun to read it or
+ *               three sessions in a row were lost, since it may be the message that kills them */
+void attempt_decide(const struct attempt *attempt, const struct smtp_result *result,
+                    const struct attempt_policy *policy, int64_t now,
+                    struct attempt_verdict *verdict);
+/* The verdict when relayd refuses the message by itself. */
+void attempt_refuse(const struct attempt *attempt, const char *reason, int64_t now,
+                    struct attempt_verdict *verdict);
+
+#endif

@@ -1,0 +1,333 @@
+/* What popferryctl and the other daemons may ask. Promises: an answer stays within one message of
+ * the bus, whatever the queue's length; asking changes nothing but by `retry`; what is true only in
+ * memory (in flight, connections) is told only by a running daemon. */
+#include "relayd/control.h"
+
+#include "lib/clock.h"
+#include "relayd/ledger.h"
+#include "relayd/relay.h"
+#include "spool/message.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { LIST_MAX = 128, IDS_MAX = 200 };
+
+static json_t *time_json(int64_t ms)
+{
+    char text[CLOCK_TEXT_SIZE];
+    return ms > 0 ? json_string(clock_text(ms, text)) : json_null();
+}
+
+static json_t *answer_init(struct daemon *d, const json_t *request)
+{
+    (void)d;
+    (void)request;
+    return bus_ok(NULL); /* spool and ledger were opened before the request was looked at */
+}
+
+/* ---- status ---- */
+
+static json_t *queue_json(const struct relay *relay)
+{
+    return json_pack("{s:I, s:I, s:I}", "ready", (json_int_t)queue_ready(relay->queue), "deferred",
+                     (json_int_t)ledger_count(relay->d->db, LEDGER_DEFERRED), "in_flight",
+                     (json_int_t)queue_taken(relay->queue));
+}
+
+static void add_counts(const struct relay *relay, json_t *status)
+{
+    const struct settle_counts *counts = settle_counts(relay->settle);
+    int64_t limit = ledger_fact(relay->d->db, "size-limit", -1);
+    (void)json_object_set_new(status, "delivered", json_integer((json_int_t)counts->delivered));
+    (void)json_object_set_new(status, "rejected", json_integer((json_int_t)counts->rejected));
+    (void)json_object_set_new(status, "deferrals", json_integer((json_int_t)counts->deferred));
+    (void)json_object_set_new(status, "size_limit", limit < 0 ? json_null() : json_integer(limit));
+    (void)json_object_set_new(
+        status, "spool",
+        json_pack("{s:I}", "outgoing", (json_int_t)spool_count(relay->spool, SPOOL_OUTGOING)));
+}
+
+static json_t *answer_status(struct daemon *d, const json_t *request)
+{
+    (void)request;
+    const struct relay *relay = d->state;
+    json_t *status = daemon_status(d);
+    json_int_t up = (json_int_t)relay_connections(relay);
+    (void)json_object_set_new(status, "relay",
+                              json_sprintf("%s:%d", d->conf->relay.host, d->conf->relay.port));
+    (void)json_object_set_new(status, "queue", queue_json(relay));
+    (void)json_object_set_new(status, "connections", json_integer(up));
+    (void)json_object_set_new(status, "sessions", json_integer(up));
+    (void)json_object_set_new(status, "circuit",
+                              json_string(relay->route.open ? "open" : "closed"));
+    (void)json_object_set_new(status, "error",
+                              relay->route.error[0] != '\0' ? json_string(relay->route.error)
+                                                            : json_null());
+    add_counts(relay, status);
+    return bus_ok(status);
+}
+
+/* ---- the queue ---- */
+
+static json_t *head_json(const struct message_head *head)
+{
+    json_t *recipients = json_array();
+    for (size_t i = 0; i < head->recipients.count; i++)
+        (void)json_array_append_new(recipients, json_string(head->recipients.items[i]));
+    return json_pack("{s:s, s:s, s:o, s:I, s:s, s:s}", "id", head->id, "sender", head->sender,
+                     "recipients", recipients, "size", (json_int_t)head->size, "account",
+                     head->account, "origin", head->origin);
+}
+
+/* Of a file that can't be read, only the id is known; it will be shown as damaged soon. */
+static json_t *file_json(const struct relay *relay, const char *id)
+{
+    struct error err;
+    struct message_reader *reader = message_open(relay->spool, SPOOL_OUTGOING, id, &err);
+    json_t *item = NULL;
+    if (reader)
+        item = head_json(message_reader_head(reader));
+    else if (err.kind != ERROR_MISSING)
+        item = json_pack("{s:s, s:s, s:[], s:i}", "id", id, "sender", "", "recipients", "size", 0);
+    message_close(reader);
+    return item;
+}
+
+/* NULL when the message is not in the queue. */
+static json_t *item_json(const struct relay *relay, const char *id)
+{
+    struct ledger_row row = {.state = LEDGER_FRESH};
+    bool tried = ledger_find(relay->d->db, id, &row);
+    if (tried && row.state != LEDGER_DEFERRED)
+        return NULL;
+    json_t *item = file_json(relay, id);
+    if (!item)
+        return NULL;
+    (void)json_object_set_new(item, "attempts", json_integer(row.attempts));
+    (void)json_object_set_new(item, "next_attempt", time_json(row.next_attempt));
+    (void)json_object_set_new(item, "last_reply", tried ? json_string(row.reason) : json_null());
+    (void)json_object_set_new(item, "state", json_string(ledger_state_name(row.state)));
+    return item;
+}
+
+/* The LIST_MAX least ids behind a cursor, in order: the directory itself has none. */
+struct least {
+    char ids[LIST_MAX][ID_SIZE];
+    size_t count;
+    bool more;
+};
+
+static void least_add(struct least *least, const char *id)
+{
+    size_t at = least->count;
+    if (at == LIST_MAX) {
+        least->more = true;
+        if (strcmp(id, least->ids[--at]) >= 0)
+            return;
+        least->count--;
+    }
+    for (; at > 0 && strcmp(id, least->ids[at - 1]) < 0; at--)
+        memcpy(least->ids[at], least->ids[at - 1], ID_SIZE);
+    memcpy(least->ids[at], id, ID_SIZE);
+    least->count++;
+}
+
+static bool find_least(const struct relay *relay, const char *after, struct least *least,
+                       struct error *err)
+{
+    char id[ID_SIZE];
+    struct spool_scan *scan = spool_scan_begin(relay->spool, SPOOL_OUTGOING, err);
+    if (!scan)
+        return false;
+    while (spool_scan_next(scan, id))
+        if (strcmp(id, after) > 0)
+            least_add(least, id);
+    spool_scan_end(scan);
+    return true;
+}
+
+static json_t *answer_list(struct daemon *d, const json_t *request)
+{
+    const struct relay *relay = d->state;
+    const char *after = json_string_value(json_object_get(request, "after"));
+    struct least least = {.count = 0};
+    struct bus_page page;
+    struct error err;
+    if (!find_least(relay, after ? after : "", &least, &err))
+        return bus_error_from(&err);
+    bus_page_begin(&page);
+    const char *cursor = NULL;
+    for (size_t i = 0; i < least.count; i++) {
+        json_t *item = item_json(relay, least.ids[i]);
+        if (item && !bus_page_add(&page, item))
+            return bus_page_end(&page, cursor);
+        cursor = least.ids[i];
+    }
+    return bus_page_end(&page, least.more ? cursor : NULL);
+}
+
+static void add_recipient(void *arg, const char *address, enum ledger_recipient state,
+                          const char *reply)
+{
+    (void)json_array_append_new(arg, json_pack("{s:s, s:s, s:s}", "address", address, "state",
+                                               state == LEDGER_SENT ? "sent" : "refused", "reply",
+                                               reply));
+}
+
+static json_t *answer_show(struct daemon *d, const json_t *request)
+{
+    const struct relay *relay = d->state;
+    const char *id = json_string_value(json_object_get(request, "id"));
+    if (!id || !id_valid(id, strlen(id)))
+        return bus_error("usage", "queue.show needs \"id\", as the queue lists it");
+    json_t *item = item_json(relay, id);
+    if (!item)
+        return bus_error("notfound", "no message %s in the queue", id);
+    struct ledger_row row;
+    json_t *settled = json_array();
+    ledger_each_recipient(d->db, id, add_recipient, settled);
+    (void)json_object_set_new(item, "settled", settled);
+    if (ledger_find(d->db, id, &row))
+        (void)json_object_set_new(item, "first_attempt", time_json(row.first_at));
+    if (relay->queue && queue_knows(relay->queue, id))
+        (void)json_object_set_new(item, "state", json_string("ready"));
+    return bus_ok(json_pack("{s:o}", "item", item));
+}
+
+/* ---- retry ---- */
+
+/* NULL when the request is well-formed: at most IDS_MAX ids in `*ids`. */
+static json_t *check_ids(const json_t *request, const json_t **ids)
+{
+    *ids = json_object_get(request, "ids");
+    if (!json_is_array(*ids) || json_array_size(*ids) > IDS_MAX)
+        return bus_error("usage", "expected \"ids\", a list of at most %d ids", IDS_MAX);
+    for (size_t i = 0; i < json_array_size(*ids); i++) {
+        const char *id = json_string_value(json_array_get(*ids, i));
+        if (!id || !id_valid(id, strlen(id)))
+            return bus_error("usage", "expected \"ids\", a list of message ids");
+    }
+    return NULL;
+}
+
+static json_t *answer_retry(struct daemon *d, const json_t *request)
+{
+    struct relay *relay = d->state;
+    const json_t *ids = NULL;
+    uint64_t count = 0;
+    int64_t now = clock_now();
+    const char *unknown = NULL;
+    if (json_is_true(json_object_get(request, "all"))) {
+        count = ledger_retry_all(d->db, now);
+        if (relay->queue) /* fresh mail that waits for the server */
+            count += queue_ready(relay->queue);
+    } else {
+        json_t *problem = check_ids(request, &ids);
+        if (problem)
+            return problem;
+        ledger_begin(d->db);
+        for (size_t i = 0; i < json_array_size(ids); i++) {
+            const char *id = json_string_value(json_array_get(ids, i));
+            if (ledger_retry(d->db, id, now) || spool_find(relay->spool, id) == SPOOL_OUTGOING)
+                count++;
+            else
+                unknown = id;
+        }
+        ledger_commit(d->db);
+    }
+    route_retry(&relay->route);
+    relay_work(relay);
+    if (unknown)
+        return bus_error("notfound", "no message %s in the queue", unknown);
+    return bus_ok(json_pack("{s:I}", "count", (json_int_t)count));
+}
+
+/* ---- questions of the other daemons ---- */
+
+static const char *outcome_of(const struct relay *relay, const char *id)
+{
+    struct stat st;
+    char name[SPOOL_NAME_SIZE];
+    enum ledger_state state = ledger_state(relay->d->db, id);
+    if (state == LEDGER_DELIVERED || state == LEDGER_REJECTED)
+        return ledger_state_name(state);
+    if (state == LEDGER_DEFERRED || (relay->queue && queue_knows(relay->queue, id)))
+        return "queued";
+    if (fstatat(spool_fd(relay->spool, SPOOL_OUTGOING), spool_name(name, id, "eml"), &st,
+                AT_SYMLINK_NOFOLLOW) == 0)
+        return "queued";
+    return "unknown";
+}
+
+static json_t *answer_outcomes(struct daemon *d, const json_t *request)
+{
+    const json_t *ids = NULL;
+    json_t *problem = check_ids(request, &ids);
+    if (problem)
+        return problem;
+    json_t *states = json_object();
+    for (size_t i = 0; i < json_array_size(ids); i++) {
+        const char *id = json_string_value(json_array_get(ids, i));
+        (void)json_object_set_new(states, id, json_string(outcome_of(d->state, id)));
+    }
+    return bus_ok(json_pack("{s:o}", "states", states));
+}
+
+static void add_refused(void *arg, const char *address, enum ledger_recipient state,
+                        const char *reply)
+{
+    (void)reply;
+    if (state == LEDGER_REFUSED)
+        (void)json_array_append_new(arg, json_string(address));
+}
+
+static json_t *why_json(struct daemon *d, const char *id)
+{
+    struct ledger_row row;
+    if (!ledger_find(d->db, id, &row) || row.state != LEDGER_REJECTED)
+        return NULL;
+    json_t *recipients = json_array();
+    ledger_each_recipient(d->db, id, add_refused, recipients);
+    return json_pack("{s:s, s:i, s:o, s:i, s:o}", "reason", row.reason, "code", row.code,
+                     "recipients", recipients, "attempts", (int)row.attempts, "at",
+                     time_json(row.at));
+}
+
+/* As many as fit in one message; the asker asks again for those that are missing. */
+static json_t *answer_why(struct daemon *d, const json_t *request)
+{
+    const json_t *ids = NULL;
+    json_t *problem = check_ids(request, &ids);
+    if (problem)
+        return problem;
+    json_t *why = json_object();
+    size_t bytes = 0;
+    for (size_t i = 0; i < json_array_size(ids) && bytes < BUS_PAGE_BYTES; i++) {
+        const char *id = json_string_value(json_array_get(ids, i));
+        json_t *one = why_json(d, id);
+        if (!one)
+            continue;
+        size_t len = json_dumpb(one, NULL, 0, JSON_COMPACT) + ID_SIZE + 8;
+        if (bytes > 0 && bytes + len > BUS_PAGE_BYTES) {
+            json_decref(one);
+            break;
+        }
+        bytes += len;
+        (void)json_object_set_new(why, id, one);
+    }
+    return bus_ok(json_pack("{s:o}", "why", why));
+}
+
+const struct daemon_request control_requests[] = {
+    {.cmd = "init", .answer = answer_init},
+    {.cmd = "status", .answer = answer_status, .needs_loop = true},
+    {.cmd = "queue.list", .answer = answer_list},
+    {.cmd = "queue.show", .answer = answer_show},
+    {.cmd = "retry", .answer = answer_retry},
+    {.cmd = "outcomes", .answer = answer_outcomes},
+    {.cmd = "why", .answer = answer_why},
+    {.cmd = NULL},
+};

@@ -1,0 +1,82 @@
+/* relayd's ledger: what became of every message it took on, and what it knows of the server.
+ *
+ *   no row     fresh: never tried, or tried without a word about the message itself
+ *   deferred   tried; due again at next_attempt. Which recipients are settled stands beside it.
+ *   delivered  the server took it; its file is to be unlinked wherever it turns up again
+ *   rejected   for good; its file belongs in rejected/
+ *
+ * Changes are made between ledger_begin and ledger_commit, by relayd/settle alone but for retry,
+ * facts and pruning. A failing database ends the process (lib/db.h). Times are ms since the epoch.
+ */
+#ifndef RELAYD_LEDGER_H
+#define RELAYD_LEDGER_H
+
+#include "lib/db.h"
+#include "spool/address.h"
+#include "spool/envelope.h"
+#include "spool/id.h"
+
+enum ledger_state {
+    LEDGER_FRESH, /* no row */
+    LEDGER_DEFERRED,
+    LEDGER_DELIVERED,
+    LEDGER_REJECTED,
+    LEDGER_STATES,
+};
+const char *ledger_state_name(enum ledger_state state);
+
+enum ledger_recipient { LEDGER_SENT = 1, LEDGER_REFUSED };
+
+enum { LEDGER_REASON_MAX = 480 };
+
+struct ledger_row {
+    enum ledger_state state;
+    unsigned attempts;
+    int64_t first_at;     /* of the first attempt that counted */
+    int64_t next_attempt; /* deferred only */
+    int64_t at;           /* of the last change */
+    int code;             /* SMTP's; 0 when relayd decided */
+    uint64_t size;
+    char sender[ADDRESS_MAX + 1];
+    char reason[LEDGER_REASON_MAX]; /* the last reply, or relayd's own words */
+};
+
+extern const char *const ledger_migrations[];
+
+enum ledger_state ledger_state(struct db *db, const char *id);
+/* False when there is no row. */
+bool ledger_find(struct db *db, const char *id, struct ledger_row *row);
+
+void ledger_begin(struct db *db);
+void ledger_commit(struct db *db);
+/* Writes the row of `id`, in place of an older one. */
+void ledger_put(struct db *db, const char *id, const struct ledger_row *row);
+/* Forgets the message and its recipients. */
+void ledger_forget(struct db *db, const char *id);
+
+/* Recipients that are settled, one way or the other. */
+void ledger_put_recipient(struct db *db, const char *id, const char *address,
+                          enum ledger_recipient state, const char *reply);
+typedef void ledger_recipient_fn(void *arg, const char *address, enum ledger_recipient state,
+                                 const char *reply);
+void ledger_each_recipient(struct db *db, const char *id, ledger_recipient_fn *fn, void *arg);
+
+/* Deferred messages due at `now`, the longest due first. Calls fn until it returns false. */
+typedef bool ledger_id_fn(void *arg, const char *id);
+void ledger_each_due(struct db *db, int64_t now, ledger_id_fn *fn, void *arg);
+/* When the next one after `now` is due; 0 when none is. */
+int64_t ledger_next_due(struct db *db, int64_t now);
+uint64_t ledger_count(struct db *db, enum ledger_state state);
+
+/* Makes a deferred message due now; false when there is none of that id. */
+bool ledger_retry(struct db *db, const char *id, int64_t now);
+uint64_t ledger_retry_all(struct db *db, int64_t now);
+
+/* Drops a bounded number of delivered and rejected rows older than `before`; returns how many. */
+int ledger_prune(struct db *db, int64_t before);
+
+/* What is known of the server across restarts: "size-limit". */
+int64_t ledger_fact(struct db *db, const char *name, int64_t otherwise);
+void ledger_put_fact(struct db *db, const char *name, int64_t value);
+
+#endif

@@ -1,0 +1,51 @@
+/* What is ready to be relayed: a bounded window on outgoing/ and on the deferred rows of the
+ * ledger. Its memory does not grow with the spool: the directory is read a piece at a time, and
+ * left open in between. Fresh mail goes first, but every fifth message is a deferred one that is
+ * due.
+ *
+ * An id that was taken is not given out again before queue_done or queue_again. */
+#ifndef RELAYD_QUEUE_H
+#define RELAYD_QUEUE_H
+
+#include "lib/db.h"
+#include "spool/spool.h"
+
+enum {
+    QUEUE_FRESH_MAX = 768,
+    QUEUE_DUE_MAX = 256, /* together the window of 1024 */
+};
+
+struct queue;
+
+/* A file in outgoing/ whose message is settled already (a power cut came between the commit and the
+ * file's move). Called from queue_refill. */
+typedef void queue_settled_fn(void *arg, const char *id, bool delivered);
+
+struct queue *queue_new(struct db *db, const struct spool *spool, queue_settled_fn *settled,
+                        void *arg);
+void queue_free(struct queue *queue); /* NULL is fine */
+
+/* A doorbell with an id: joins the window when it is new and there is room, else a scan finds it.
+ */
+void queue_push(struct queue *queue, const char *id);
+/* Asks for a scan of outgoing/. */
+void queue_scan(struct queue *queue);
+/* Does a bounded piece of the reading. True: there is more to do, and room for it. `now` is the
+ * wall clock. */
+bool queue_refill(struct queue *queue, int64_t now);
+/* Has outgoing/ changed since the last scan began, with no scan under way? One fstat(2). */
+bool queue_stale(const struct queue *queue);
+
+/* The next message to relay; false when the window is empty. */
+bool queue_take(struct queue *queue, char id[static ID_SIZE]);
+/* It has a row that says what is next (or none, and no file). */
+void queue_done(struct queue *queue, const char *id);
+/* It comes again, first of all. Returns how often in a row. */
+unsigned queue_again(struct queue *queue, const char *id);
+unsigned queue_losses(const struct queue *queue, const char *id); /* queue_again, so far */
+
+bool queue_knows(const struct queue *queue, const char *id); /* waiting in the window, or taken */
+size_t queue_ready(const struct queue *queue);
+size_t queue_taken(const struct queue *queue);
+
+#endif

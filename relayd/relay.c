@@ -1,0 +1,497 @@
+/* Brings messages and sessions together. Promises: no message is in two sessions; no session ends
+ * its message before the verdict on its last one is durable (so a crash leaves at most one message
+ * in doubt for each connection); a server in trouble is tried as relayd/route says, mail or no
+ * mail; what can't be opened is stepped over and shown. */
+#include "relayd/relay.h"
+
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "relayd/ledger.h"
+#include "relayd/session.h"
+#include "spool/address.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TICK          (2 * CLOCK_SECOND)
+#define SCAN_SHARE    20 /* a scan may take one part in this of the time */
+#define SCAN_WAIT_MAX CLOCK_MINUTE
+#define PRUNE_EVERY   CLOCK_HOUR
+#define KEEP_SETTLED  (90 * CLOCK_DAY)
+
+static struct timeval timeval_of(int64_t ms)
+{
+    return (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+}
+
+static void arm(struct event *ev, int64_t ms)
+{
+    struct timeval wait = timeval_of(ms);
+    (void)evtimer_add(ev, &wait);
+}
+
+void relay_work(struct relay *relay)
+{
+    if (relay->work && !evtimer_pending(relay->work, NULL))
+        arm(relay->work, 0);
+}
+
+static struct attempt_policy policy(const struct relay *relay)
+{
+    const struct conf *conf = relay->d->conf;
+    return (struct attempt_policy){
+        .retry_min = conf->relay.retry_min,
+        .retry_max = conf->relay.retry_max,
+        .expire = conf->relay.expire,
+    };
+}
+
+/* ---- messages ---- */
+
+static void settle_result(struct relay *relay, struct session *session, struct attempt *attempt,
+                          const struct smtp_result *result)
+{
+    const struct attempt_policy p = policy(relay);
+    struct attempt_verdict verdict;
+    attempt_decide(attempt, result, &p, clock_now(), &verdict);
+    if (verdict.end == ATTEMPT_AGAIN) {
+        (void)queue_again(relay->queue, attempt->id);
+        attempt_free(attempt);
+        relay_work(relay);
+        return;
+    }
+    uint64_t ticket = settle_add(relay->settle, attempt, &verdict);
+    if (session)
+        session_set_ticket(session, ticket);
+}
+
+static void settle_refusal(struct relay *relay, struct attempt *attempt, const char *reason)
+{
+    struct attempt_verdict verdict;
+    attempt_refuse(attempt, reason, clock_now(), &verdict);
+    (void)settle_add(relay->settle, attempt, &verdict);
+}
+
+/* An attempt that has nothing but the id, for a file that can't be opened. */
+static struct attempt *bare_attempt(struct relay *relay, const char *id)
+{
+    struct attempt *attempt = g_new0(struct attempt, 1);
+    (void)snprintf(attempt->id, sizeof attempt->id, "%s", id);
+    (void)ledger_find(relay->d->db, id, &attempt->row);
+    return attempt;
+}
+
+static void settle_unreadable(struct relay *relay, struct attempt *attempt, const struct error *err)
+{
+    if (err->kind == ERROR_PERMANENT) {
+        LOG(LOG_ALARM, "spool-file-damaged", KV("id", attempt->id), KV("error", err->text));
+        settle_refusal(relay, attempt, err->text);
+        return;
+    }
+    LOG(LOG_WARN, "spool-file-unreadable", KV("id", attempt->id), KV("error", err->text));
+    settle_result(relay, NULL, attempt,
+                  &(struct smtp_result){.outcome = SMTP_MESSAGE_TEMPORARY, .text = err->text});
+}
+
+/* A file that is gone is no loss when its message is settled (a bell that came late), or when a
+ * person has moved it. */
+static void file_missing(struct relay *relay, const char *id)
+{
+    enum ledger_state state = ledger_state(relay->d->db, id);
+    if (state != LEDGER_DELIVERED && state != LEDGER_REJECTED) {
+        if (spool_find(relay->spool, id) == SPOOL_DIRS)
+            LOG(LOG_ALARM, "spool-file-missing", KV("id", id), KV("dir", "outgoing"));
+        ledger_begin(relay->d->db);
+        ledger_forget(relay->d->db, id);
+        ledger_commit(relay->d->db);
+    }
+    queue_done(relay->queue, id);
+}
+
+static struct attempt *open_next(struct relay *relay)
+{
+    char id[ID_SIZE];
+    while (queue_take(relay->queue, id)) {
+        struct error err;
+        struct attempt *attempt = attempt_open(relay->spool, relay->d->db, id, &err);
+        if (attempt && attempt->count > 0) {
+            attempt->losses = queue_losses(relay->queue, id);
+            return attempt;
+        }
+        if (attempt)
+            settle_refusal(relay, attempt, "the envelope names no recipient");
+        else if (err.kind == ERROR_MISSING)
+            file_missing(relay, id);
+        else
+            settle_unreadable(relay, bare_attempt(relay, id), &err);
+    }
+    return NULL;
+}
+
+static size_t count_sessions(const struct relay *relay, size_t *busy)
+{
+    size_t up = 0;
+    *busy = 0;
+    for (guint i = 0; i < relay->sessions->len; i++) {
+        const struct session *session = g_ptr_array_index(relay->sessions, i);
+        up += !session_over(session);
+        *busy += !session_over(session) && session_was_ready(session) && !session_idle(session);
+    }
+    return up;
+}
+
+/* A server in trouble gets one message at a time. */
+static bool may_give(const struct relay *relay)
+{
+    size_t busy;
+    if (relay->d->stopping || !route_may_send(&relay->route, clock_monotonic()))
+        return false;
+    (void)count_sessions(relay, &busy);
+    return busy == 0 || !route_in_trouble(&relay->route);
+}
+
+/* True when the session has got a message. */
+static bool give_message(struct relay *relay, struct session *session)
+{
+    struct attempt *attempt;
+    if (!may_give(relay))
+        return false;
+    while ((attempt = open_next(relay)) != NULL) {
+        enum smtp_refusal refusal = session_begin(session, attempt);
+        if (refusal == SMTP_STARTED)
+            return true;
+        settle_refusal(relay, attempt, smtp_refusal_text(refusal));
+    }
+    return false;
+}
+
+/* ---- what sessions say ---- */
+
+static void learn_offers(struct relay *relay, const struct session *session)
+{
+    int64_t limit = (int64_t)(session_offers(session)->size_limit & INT64_MAX);
+    relay->probe = false;
+    if (ledger_fact(relay->d->db, "size-limit", -1) == limit)
+        return;
+    ledger_put_fact(relay->d->db, "size-limit", limit);
+    LOG(LOG_NOTE, "relay-size-limit", KVN("bytes", limit));
+}
+
+static void on_ready(void *arg, struct session *session)
+{
+    struct relay *relay = arg;
+    if (session_messages(session) == 0)
+        learn_offers(relay, session);
+    if (give_message(relay, session))
+        return;
+    /* A probe without mail: its EHLO has been answered, and nothing better can be learnt. */
+    if (relay->route.failures > 0 && queue_ready(relay->queue) == 0)
+        route_well(&relay->route);
+    relay_work(relay);
+}
+
+/* A server that ends a session by 421 or by hanging up between two messages only limits how many it
+ * takes on one connection. */
+static bool ended_between(const struct session *session, const struct smtp_result *result)
+{
+    return session_messages(session) > 1 && strcmp(result->command, "MAIL") == 0;
+}
+
+static void judge_route(struct relay *relay, const struct smtp_result *result)
+{
+    int64_t now = clock_monotonic();
+    if (result->outcome == SMTP_MESSAGE_TEMPORARY)
+        route_put_off(&relay->route, now, result->text);
+    else if (result->outcome != SMTP_SESSION_FAILED)
+        route_well(&relay->route);
+}
+
+static void on_result(void *arg, struct session *session, struct attempt *attempt,
+                      const struct smtp_result *result)
+{
+    struct relay *relay = arg;
+    judge_route(relay, result);
+    if (result->in_doubt)
+        LOG(LOG_WARN, "possible-duplicate", KV("id", attempt->id), KV("error", result->text));
+    if (result->outcome == SMTP_SESSION_FAILED && !ended_between(session, result))
+        route_failed(&relay->route, clock_monotonic(), result->text);
+    settle_result(relay, session, attempt, result);
+}
+
+static void on_unreadable(void *arg, struct session *session, struct attempt *attempt,
+                          const struct error *err)
+{
+    (void)session;
+    settle_unreadable(arg, attempt, err);
+}
+
+static bool may_end(void *arg, struct session *session)
+{
+    const struct relay *relay = arg;
+    return settle_durable(relay->settle, session_ticket(session));
+}
+
+static void on_ended(void *arg, struct session *session, enum smtp_close how, const char *text)
+{
+    struct relay *relay = arg;
+    if (how == SMTP_CLOSED_FAILED && session_messages(session) == 0)
+        route_failed(&relay->route, clock_monotonic(), text);
+    LOG(LOG_DETAIL, "session-ended", KV("how", text),
+        KVN("messages", (long long)session_messages(session)));
+    arm(relay->reaper, 0);
+}
+
+/* ---- the work ---- */
+
+static void on_committed(void *arg)
+{
+    struct relay *relay = arg;
+    for (guint i = 0; i < relay->sessions->len; i++)
+        session_go_on(g_ptr_array_index(relay->sessions, i));
+    relay_work(relay);
+}
+
+static void on_settled(void *arg, const char *id, bool delivered)
+{
+    struct relay *relay = arg;
+    settle_again(relay->settle, id, delivered);
+}
+
+static void feed_idle(struct relay *relay)
+{
+    for (guint i = 0; i < relay->sessions->len && queue_ready(relay->queue) > 0; i++) {
+        struct session *session = g_ptr_array_index(relay->sessions, i);
+        if (session_idle(session))
+            (void)give_message(relay, session);
+    }
+}
+
+static void open_session(struct relay *relay)
+{
+    const struct session_owner owner = {
+        .ready = on_ready,
+        .result = on_result,
+        .unreadable = on_unreadable,
+        .may_end = may_end,
+        .ended = on_ended,
+        .arg = relay,
+    };
+    struct daemon *d = relay->d;
+    g_ptr_array_add(relay->sessions,
+                    session_open(d->base, d->streams, d->conf, relay->helo, &owner));
+}
+
+static void open_sessions(struct relay *relay)
+{
+    size_t busy, up = count_sessions(relay, &busy);
+    size_t limit =
+        route_limit(&relay->route, clock_monotonic(), (size_t)relay->d->conf->relay.sessions);
+    /* Those that are not busy will take from the queue as soon as they are up. */
+    size_t wanted = queue_ready(relay->queue) + busy;
+    if (wanted == 0 && (relay->probe || (relay->route.open && relay->route.failures > 0)))
+        wanted = 1;
+    for (; up < limit && up < wanted; up++)
+        open_session(relay);
+}
+
+static void arm_wake(struct relay *relay)
+{
+    int64_t wait = CLOCK_MINUTE, now = clock_now();
+    int64_t due = ledger_next_due(relay->d->db, now);
+    int64_t pause = relay->route.next_at - clock_monotonic();
+    if (due > 0 && due - now < wait)
+        wait = due - now;
+    if (pause > 0 && pause < wait)
+        wait = pause;
+    arm(relay->wake, wait + 1);
+}
+
+static void follow_scan(struct relay *relay, bool more)
+{
+    int64_t now = clock_monotonic();
+    if (more && relay->scan_began == 0)
+        relay->scan_began = now;
+    if (more || relay->scan_began == 0)
+        return;
+    int64_t wait = (now - relay->scan_began) * SCAN_SHARE;
+    relay->scan_next = now + (wait < SCAN_WAIT_MAX ? wait : SCAN_WAIT_MAX);
+    relay->scan_began = 0;
+}
+
+static void on_work(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct relay *relay = arg;
+    if (relay->d->stopping)
+        return;
+    bool more = queue_refill(relay->queue, clock_now());
+    follow_scan(relay, more);
+    feed_idle(relay);
+    open_sessions(relay);
+    arm_wake(relay);
+    if (more)
+        relay_work(relay);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct relay *relay = arg;
+    int64_t now = clock_monotonic();
+    if (now >= relay->scan_next && queue_stale(relay->queue)) {
+        queue_scan(relay->queue);
+        relay_work(relay);
+    }
+    if (now - relay->pruned >= PRUNE_EVERY &&
+        ledger_prune(relay->d->db, clock_now() - KEEP_SETTLED) == 0)
+        relay->pruned = now;
+    arm(relay->tick, TICK);
+}
+
+static void on_reap(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct relay *relay = arg;
+    for (guint i = relay->sessions->len; i-- > 0;) {
+        struct session *session = g_ptr_array_index(relay->sessions, i);
+        if (session_over(session))
+            session_free(g_ptr_array_remove_index_fast(relay->sessions, i));
+    }
+    if (relay->d->stopping && relay->sessions->len == 0)
+        daemon_stopped(relay->d);
+    else
+        relay_work(relay);
+}
+
+static void on_notice(void *arg, const char *peer, const char *topic, const json_t *body)
+{
+    struct relay *relay = arg;
+    const char *dir = json_string_value(json_object_get(body, "dir"));
+    const char *id = json_string_value(json_object_get(body, "id"));
+    (void)peer;
+    if (strcmp(topic, "bell") != 0 || !dir || strcmp(dir, "outgoing") != 0)
+        return;
+    if (id && id_valid(id, strlen(id)))
+        queue_push(relay->queue, id);
+    else
+        queue_scan(relay->queue);
+    relay_work(relay);
+}
+
+/* ---- life ---- */
+
+bool relay_supports(const struct conf *conf, struct error *err)
+{
+    if (strcmp(conf->relay.protocol, "smtp") != 0)
+        return error_set(err, ERROR_USAGE,
+                         "%s: relay.protocol = \"%s\" is not there yet; use \"smtp\"", conf->file,
+                         conf->relay.protocol);
+    if (conf->relay.user[0] != '\0')
+        return error_set(err, ERROR_USAGE,
+                         "%s: relay.user: logging in to the SMTP server is not there yet; leave it "
+                         "empty and let the server allow this host",
+                         conf->file);
+    return true;
+}
+
+/* The name for EHLO: ours if it is one, else a host of the default domain, else an address literal.
+ */
+static void find_helo(struct relay *relay)
+{
+    char host[128] = "";
+    const char *domain = relay->d->conf->default_domain;
+    (void)gethostname(host, sizeof host - 1);
+    (void)snprintf(relay->helo, sizeof relay->helo, "%s", host);
+    if (!strchr(host, '.') && domain[0] != '\0')
+        (void)snprintf(relay->helo, sizeof relay->helo, "%s.%.120s", host, domain);
+    if (host[0] == '\0' || !address_domain_valid(relay->helo))
+        (void)snprintf(relay->helo, sizeof relay->helo, "[127.0.0.1]");
+}
+
+struct relay *relay_new(struct daemon *d, struct error *err)
+{
+    struct spool *spool = spool_open(d->conf->spool_dir, false, err);
+    if (!spool)
+        return NULL;
+    struct relay *relay = g_new0(struct relay, 1);
+    relay->d = d;
+    relay->spool = spool;
+    return relay;
+}
+
+bool relay_start(struct relay *relay, struct error *err)
+{
+    struct daemon *d = relay->d;
+    if (!relay_supports(d->conf, err))
+        return false;
+    find_helo(relay);
+    relay->probe = true;
+    relay->settle = settle_new(d->base, d->bus, d->db, relay->spool, on_committed, relay);
+    relay->queue = queue_new(d->db, relay->spool, on_settled, relay);
+    settle_set_queue(relay->settle, relay->queue);
+    relay->sessions = g_ptr_array_new();
+    relay->work = evtimer_new(d->base, on_work, relay);
+    relay->wake = evtimer_new(d->base, on_work, relay);
+    relay->tick = evtimer_new(d->base, on_tick, relay);
+    relay->reaper = evtimer_new(d->base, on_reap, relay);
+    bus_on_notice(d->bus, on_notice, relay);
+    bus_listen(d->bus, "hygiene");
+    arm(relay->tick, TICK);
+    relay_work(relay);
+    return true;
+}
+
+/* A configuration that can't be served is shown; each connection is then refused by nobody but the
+ * server, so nothing is lost by going on. */
+void relay_reload(struct relay *relay)
+{
+    struct error err;
+    if (!relay_supports(relay->d->conf, &err))
+        LOG(LOG_ALARM, "reload-refused", KV("error", err.text));
+    find_helo(relay);
+    for (guint i = 0; i < relay->sessions->len; i++)
+        session_quit(g_ptr_array_index(relay->sessions, i));
+    relay->probe = true;
+    route_retry(&relay->route);
+    relay_work(relay);
+}
+
+size_t relay_connections(const struct relay *relay)
+{
+    size_t busy;
+    return count_sessions(relay, &busy);
+}
+
+void relay_stop(struct relay *relay)
+{
+    for (guint i = relay->sessions->len; i-- > 0;) {
+        struct session *session = g_ptr_array_index(relay->sessions, i);
+        if (session_was_ready(session) && !session_over(session))
+            session_quit(session);
+        else
+            session_free(g_ptr_array_remove_index_fast(relay->sessions, i));
+    }
+    if (relay->sessions->len == 0)
+        daemon_stopped(relay->d);
+}
+
+void relay_free(struct relay *relay)
+{
+    struct event *events[] = {relay->work, relay->wake, relay->tick, relay->reaper};
+    for (guint i = 0; relay->sessions && i < relay->sessions->len; i++)
+        session_free(g_ptr_array_index(relay->sessions, i));
+    if (relay->sessions)
+        (void)g_ptr_array_free(relay->sessions, TRUE);
+    settle_free(relay->settle);
+    for (size_t i = 0; i < sizeof events / sizeof *events; i++)
+        if (events[i])
+            event_free(events[i]);
+    queue_free(relay->queue);
+    spool_close(relay->spool);
+    g_free(relay);
+}

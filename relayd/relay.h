@@ -1,0 +1,51 @@
+/* relayd as a whole: gives messages of the queue to sessions, opens and ends these as the route
+ * allows, and turns results into verdicts. */
+#ifndef RELAYD_RELAY_H
+#define RELAYD_RELAY_H
+
+#include "lib/daemon.h"
+#include "relayd/queue.h"
+#include "relayd/route.h"
+#include "relayd/settle.h"
+#include "spool/spool.h"
+
+#include <glib.h>
+
+struct session;
+
+struct relay {
+    struct daemon *d;
+    struct spool *spool;
+    struct queue *queue; /* NULL while d->once, as all below */
+    struct settle *settle;
+    struct route route;
+    GPtrArray *sessions;  /* struct session */
+    struct event *work;   /* there may be something to do */
+    struct event *wake;   /* something is due */
+    struct event *tick;   /* scans, pruning */
+    struct event *reaper; /* frees sessions that are over */
+    int64_t scan_began;   /* monotonic; 0: no scan under way */
+    int64_t scan_next;    /* none before */
+    int64_t pruned;       /* monotonic, when last */
+    bool probe;           /* connect although there is no mail: to learn SIZE, to try the circuit */
+    char helo[256];
+};
+
+/* For -1: only spool and ledger. */
+MUST_CHECK struct relay *relay_new(struct daemon *d, struct error *err);
+/* Begins to work. */
+MUST_CHECK bool relay_start(struct relay *relay, struct error *err);
+/* Something may be possible now that was not: a new id, a settled one, a person's "retry". */
+void relay_work(struct relay *relay);
+/* The configuration is new: sessions that are up end in order, new ones go by it. */
+void relay_reload(struct relay *relay);
+/* Ends sessions as their messages end; then daemon_stopped. */
+void relay_stop(struct relay *relay);
+void relay_free(struct relay *relay);
+
+size_t relay_connections(const struct relay *relay);
+
+/* What relayd can't do yet is refused at its start, and not at the first message. */
+MUST_CHECK bool relay_supports(const struct conf *conf, struct error *err);
+
+#endif

@@ -1,0 +1,82 @@
+/* Back-off and circuit breaker. Promises: a server in trouble sees one connection at a time, at
+ * growing distances; one word of its being well ends that; going down and coming up are each said
+ * once. */
+#include "relayd/route.h"
+
+#include "lib/clock.h"
+#include "lib/log.h"
+
+#include <stdio.h>
+
+#define PAUSE_MIN CLOCK_SECOND
+#define PAUSE_MAX CLOCK_MINUTE
+
+bool route_in_trouble(const struct route *route)
+{
+    return route->open || route->failures > 0;
+}
+
+size_t route_limit(const struct route *route, int64_t now, size_t max)
+{
+    if (!route_in_trouble(route))
+        return max;
+    return now >= route->next_at ? 1 : 0;
+}
+
+bool route_may_send(const struct route *route, int64_t now)
+{
+    return !route_in_trouble(route) || now >= route->next_at;
+}
+
+static void pause_route(struct route *route, int64_t now, const char *why)
+{
+    unsigned length = route->pauses > 16 ? 16 : (unsigned)route->pauses;
+    route->next_at = now + clock_backoff(PAUSE_MIN, PAUSE_MAX, length);
+    route->pauses++;
+    (void)snprintf(route->error, sizeof route->error, "%s", why);
+}
+
+static void open_circuit(struct route *route)
+{
+    if (route->open)
+        return;
+    route->open = true;
+    LOG(LOG_ALARM, "relay-down", KV("error", route->error), KVN("failures", route->failures),
+        KVN("put_off", route->put_off));
+}
+
+void route_failed(struct route *route, int64_t now, const char *why)
+{
+    if (route_in_trouble(route) && now < route->next_at)
+        return; /* one of several that broke together */
+    route->failures++;
+    pause_route(route, now, why);
+    LOG(LOG_WARN, "relay-failed", KV("error", route->error), KVN("failures", route->failures),
+        KVN("again_in_ms", route->next_at - now));
+    if (route->failures >= ROUTE_CIRCUIT_FAILURES)
+        open_circuit(route);
+}
+
+void route_put_off(struct route *route, int64_t now, const char *reply)
+{
+    route->failures = 0;
+    route->put_off++;
+    if (!route->open && route->put_off < ROUTE_CIRCUIT_PUT_OFF)
+        return;
+    pause_route(route, now, reply);
+    open_circuit(route);
+}
+
+void route_well(struct route *route)
+{
+    bool was_open = route->open;
+    *route = (struct route){0};
+    if (was_open)
+        LOG(LOG_NOTE, "relay-up");
+}
+
+void route_retry(struct route *route)
+{
+    route->next_at = 0;
+    route->pauses = 0;
+}

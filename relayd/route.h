@@ -1,0 +1,44 @@
+/* How the one SMTP server fares, and how hard it may be tried. No I/O, no clock: times are handed
+ * in (monotonic, ms).
+ *
+ *   well       connections up to the limit
+ *   failing    the last session or connection failed: one at a time, after a growing pause
+ *   circuit    ROUTE_CIRCUIT_FAILURES in a row, or ROUTE_CIRCUIT_PUT_OFF messages in a row put off
+ *    open      by 4xx without one taken: the same, and it is said ("relay-down"); probes go on,
+ * with or without mail, until one is answered well ("relay-up") */
+#ifndef RELAYD_ROUTE_H
+#define RELAYD_ROUTE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { ROUTE_CIRCUIT_FAILURES = 5, ROUTE_CIRCUIT_PUT_OFF = 20 };
+
+struct route {
+    unsigned failures; /* sessions in a row that failed */
+    unsigned put_off;  /* messages in a row that were answered 4xx */
+    bool open;         /* the circuit */
+    int64_t next_at;   /* no connection, and no message on a circuit that is open, before */
+    int64_t pauses;    /* of growing length so far */
+    char error[240];   /* the last failure, "" when all is well */
+};
+
+bool route_in_trouble(const struct route *route);
+/* How many connections may be up at `now`, of `max`. */
+size_t route_limit(const struct route *route, int64_t now, size_t max);
+/* May a message be begun? Also paces the probes on an open circuit. */
+bool route_may_send(const struct route *route, int64_t now);
+
+/* A connection or session failed, and not over a message. Several that fail at once count as one.
+ */
+void route_failed(struct route *route, int64_t now, const char *why);
+/* A message was put off by 4xx to MAIL, DATA or its end. */
+void route_put_off(struct route *route, int64_t now, const char *reply);
+/* The server took a message, or refused one for its own sake; or, on a circuit opened by failures,
+ * it answered EHLO and there was nothing to send. */
+void route_well(struct route *route);
+/* A person says: try now. */
+void route_retry(struct route *route);
+
+#endif

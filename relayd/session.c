@@ -1,0 +1,327 @@
+/* Joins a stream to the SMTP core. Promises: the message is read in pieces as the connection takes
+ * them, never more than some 300 KiB ahead; the final dot goes out only when size and hash of the
+ * file were found true; each state has its own time-out (RFC 5321, 4.5.3.2); after `ended` nothing
+ * is called any more. */
+#include "relayd/session.h"
+
+#include "lib/clock.h"
+#include "lib/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONNECT_TIMEOUT (30 * CLOCK_SECOND)
+#define IDLE_SECONDS    5
+
+enum {
+    OUTPUT_HIGH = 256 * 1024, /* stop reading the file */
+    OUTPUT_LOW = 64 * 1024,   /* read on */
+    PIECE = 32 * 1024,
+};
+
+struct session {
+    struct session_owner owner;
+    struct stream *stream;
+    struct smtp *smtp;
+    struct event *idle;
+    struct attempt *attempt;
+    struct smtp_envelope envelope;
+    uint64_t ticket;
+    size_t messages;
+    bool read_whole; /* the file, and it is true */
+    bool quit_wanted;
+    bool was_ready;
+    bool over;
+};
+
+/* What the server owes now says how long it may take. */
+static void renew_timeout(struct session *session)
+{
+    if (!session->over)
+        stream_set_timeout(session->stream, smtp_patience(session->smtp) * CLOCK_SECOND);
+}
+
+/* ---- the message ---- */
+
+static struct attempt *give_up_attempt(struct session *session)
+{
+    struct attempt *attempt = session->attempt;
+    session->attempt = NULL;
+    return attempt;
+}
+
+static void end_session(struct session *session, enum smtp_close how, const char *text)
+{
+    if (session->over)
+        return;
+    session->over = true;
+    (void)evtimer_del(session->idle);
+    session->owner.ended(session->owner.arg, session, how, text);
+}
+
+static void on_unreadable(struct session *session, const struct error *err)
+{
+    smtp_abandon(session->smtp);
+    session->owner.unreadable(session->owner.arg, session, give_up_attempt(session), err);
+    end_session(session, SMTP_CLOSED_QUIT, "dropped, because the message can't be sent");
+}
+
+static void send_end(struct session *session)
+{
+    if (session->owner.may_end(session->owner.arg, session))
+        smtp_body_end(session->smtp);
+}
+
+static void send_body(struct session *session)
+{
+    char piece[PIECE];
+    struct evbuffer *output = stream_output(session->stream);
+    while (!session->read_whole && evbuffer_get_length(output) < OUTPUT_HIGH) {
+        struct error err;
+        size_t got = 0;
+        if (!message_read(session->attempt->reader, piece, sizeof piece, &got, &err)) {
+            on_unreadable(session, &err);
+            return;
+        }
+        session->read_whole = got == 0;
+        smtp_body(session->smtp, piece, got);
+    }
+    if (session->read_whole)
+        send_end(session);
+}
+
+void session_go_on(struct session *session)
+{
+    if (!session->over && smtp_state(session->smtp) == SMTP_BODY && session->read_whole)
+        send_end(session);
+    renew_timeout(session);
+}
+
+enum smtp_refusal session_begin(struct session *session, struct attempt *attempt)
+{
+    const struct message_head *head = message_reader_head(attempt->reader);
+    session->envelope = (struct smtp_envelope){
+        .sender = head->sender,
+        .recipients = attempt->addresses,
+        .count = attempt->count,
+        .size = head->size,
+    };
+    session->attempt = attempt;
+    session->read_whole = false;
+    enum smtp_refusal refusal = smtp_start(session->smtp, &session->envelope);
+    if (refusal == SMTP_STARTED)
+        (void)evtimer_del(session->idle);
+    else
+        session->attempt = NULL;
+    renew_timeout(session);
+    return refusal;
+}
+
+/* ---- events of the core ---- */
+
+static void on_send(void *ctx, const char *bytes, size_t len)
+{
+    struct session *session = ctx;
+    stream_write(session->stream, bytes, len);
+}
+
+static void on_secure(void *ctx)
+{
+    struct session *session = ctx;
+    struct error err;
+    if (!stream_secure(session->stream, &err))
+        smtp_lost(session->smtp, err.text);
+}
+
+static void on_ready(void *ctx)
+{
+    struct session *session = ctx;
+    static const struct timeval wait = {IDLE_SECONDS, 0};
+    session->was_ready = true;
+    if (session->quit_wanted) {
+        smtp_quit(session->smtp);
+        return;
+    }
+    (void)evtimer_add(session->idle, &wait);
+    session->owner.ready(session->owner.arg, session);
+}
+
+static void on_recipient(void *ctx, size_t index, enum smtp_verdict verdict, const char *reply)
+{
+    struct session *session = ctx;
+    attempt_answer(session->attempt, index, verdict, reply);
+}
+
+static void on_want_data(void *ctx)
+{
+    struct session *session = ctx;
+    session->attempt->body_begun = true;
+    send_body(session);
+}
+
+static void on_result(void *ctx, const struct smtp_result *result)
+{
+    struct session *session = ctx;
+    session->messages++;
+    session->owner.result(session->owner.arg, session, give_up_attempt(session), result);
+}
+
+static void on_closed(void *ctx, enum smtp_close how, const char *text)
+{
+    end_session(ctx, how, text);
+}
+
+static void on_trace(void *ctx, enum smtp_state from, enum smtp_state to)
+{
+    struct session *session = ctx;
+    if (log_is_verbose())
+        LOG(LOG_DETAIL, "smtp-state", KV("from", smtp_state_name(from)),
+            KV("to", smtp_state_name(to)),
+            KV("id", session->attempt ? session->attempt->id : NULL));
+}
+
+static const struct smtp_events smtp_events = {
+    .send = on_send,
+    .secure = on_secure,
+    .ready = on_ready,
+    .recipient = on_recipient,
+    .want_data = on_want_data,
+    .result = on_result,
+    .closed = on_closed,
+    .trace = on_trace,
+};
+
+/* ---- events of the stream ---- */
+
+static void on_data(struct session *session)
+{
+    char bytes[8192];
+    int n;
+    while (!session->over &&
+           (n = evbuffer_remove(stream_input(session->stream), bytes, sizeof bytes)) > 0)
+        smtp_receive(session->smtp, bytes, (size_t)n);
+}
+
+static void on_stream(void *arg, struct stream *stream, enum stream_event event)
+{
+    struct session *session = arg;
+    switch (event) {
+    case STREAM_DATA:
+        on_data(session);
+        break;
+    case STREAM_SECURED:
+        smtp_secured(session->smtp);
+        break;
+    case STREAM_DRAINED:
+        if (!session->over && smtp_state(session->smtp) == SMTP_BODY && !session->read_whole)
+            send_body(session);
+        break;
+    case STREAM_CLOSED:
+        on_data(session);
+        /* fall through */
+    case STREAM_FAILED:
+    case STREAM_TIMEOUT:
+        if (!session->over)
+            smtp_lost(session->smtp, stream_error(stream));
+        break;
+    default:
+        break;
+    }
+    renew_timeout(session);
+}
+
+static void on_idle(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    session_quit(arg);
+}
+
+/* ---- for the owner ---- */
+
+struct session *session_open(struct event_base *base, struct stream_context *streams,
+                             const struct conf *conf, const char *helo,
+                             const struct session_owner *owner)
+{
+    struct session *session = calloc(1, sizeof *session);
+    const struct smtp_config config = {
+        .helo = helo,
+        .max_errors = (unsigned)conf->relay.session_errors,
+        .starttls = conf->relay.tls == CONF_TLS_STARTTLS,
+    };
+    if (!session)
+        abort();
+    session->owner = *owner;
+    session->smtp = smtp_new(&config, &smtp_events, session);
+    session->idle = evtimer_new(base, on_idle, session);
+    if (!session->smtp || !session->idle)
+        abort();
+    const struct stream_peer peer = {
+        .host = conf->relay.host,
+        .port = conf->relay.port,
+        .tls = conf->relay.tls == CONF_TLS_IMPLICIT,
+        .connect_timeout = CONNECT_TIMEOUT,
+        .timeout = smtp_patience(session->smtp) * CLOCK_SECOND,
+    };
+    session->stream = stream_connect(streams, &peer, on_stream, session);
+    stream_set_low_water(session->stream, OUTPUT_LOW);
+    return session;
+}
+
+void session_free(struct session *session)
+{
+    if (!session)
+        return;
+    session->over = true;
+    attempt_free(session->attempt);
+    stream_free(session->stream);
+    event_free(session->idle);
+    smtp_free(session->smtp);
+    free(session);
+}
+
+void session_quit(struct session *session)
+{
+    session->quit_wanted = true;
+    if (session->over || smtp_state(session->smtp) != SMTP_READY)
+        return;
+    (void)evtimer_del(session->idle);
+    smtp_quit(session->smtp);
+    renew_timeout(session);
+}
+
+bool session_idle(const struct session *session)
+{
+    return !session->over && !session->quit_wanted && smtp_state(session->smtp) == SMTP_READY;
+}
+
+bool session_was_ready(const struct session *session)
+{
+    return session->was_ready;
+}
+
+bool session_over(const struct session *session)
+{
+    return session->over;
+}
+
+size_t session_messages(const struct session *session)
+{
+    return session->messages;
+}
+
+const struct smtp_extensions *session_offers(const struct session *session)
+{
+    return smtp_offers(session->smtp);
+}
+
+void session_set_ticket(struct session *session, uint64_t ticket)
+{
+    session->ticket = ticket;
+}
+
+uint64_t session_ticket(const struct session *session)
+{
+    return session->ticket;
+}

@@ -1,0 +1,306 @@
+/* The SMTP client's session: greeting, EHLO, TLS, what is between transactions, QUIT. Promises:
+ * every reply goes to the state that waits for it, and one nobody waits for ends the session; every
+ * connection ends in exactly one closed event; nothing with a control character in it is ever
+ * written as a command. */
+#include "relayd/smtp_core.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    LINE_MAX_OUT = 640,
+    MINUTE = 60,
+};
+
+typedef void reply_fn(struct smtp *smtp, const struct smtp_reply *reply);
+static reply_fn on_greeting, on_ehlo, on_helo, on_starttls, on_unasked, on_rset, on_quit;
+
+static const struct {
+    const char *name;
+    int patience; /* seconds */
+    reply_fn *on_reply;
+} states[] = {
+    [SMTP_GREETING] = {"greeting", 5 * MINUTE, on_greeting},
+    [SMTP_EHLO] = {"ehlo", 5 * MINUTE, on_ehlo},
+    [SMTP_HELO] = {"helo", 5 * MINUTE, on_helo},
+    [SMTP_STARTTLS] = {"starttls", 2 * MINUTE, on_starttls},
+    [SMTP_SECURING] = {"securing", 2 * MINUTE, on_unasked},
+    [SMTP_READY] = {"ready", 5 * MINUTE, on_unasked},
+    [SMTP_ENVELOPE] = {"envelope", 5 * MINUTE, smtp_on_envelope},
+    [SMTP_BODY] = {"body", 3 * MINUTE, smtp_on_body},
+    [SMTP_FINAL] = {"final", 10 * MINUTE, smtp_on_final},
+    [SMTP_RSET] = {"rset", 5 * MINUTE, on_rset},
+    [SMTP_QUIT] = {"quit", 10, on_quit},
+    [SMTP_CLOSED] = {"closed", 10, NULL},
+};
+static_assert(sizeof states / sizeof *states == SMTP_STATES, "a row a state");
+
+void smtp_set_state(struct smtp *smtp, enum smtp_state to)
+{
+    enum smtp_state from = smtp->state;
+    smtp->state = to;
+    if (smtp->events->trace)
+        smtp->events->trace(smtp->ctx, from, to);
+}
+
+/* ---- endings ---- */
+
+void smtp_close_session(struct smtp *smtp, enum smtp_close how, const char *text)
+{
+    if (smtp->state == SMTP_CLOSED)
+        return;
+    smtp_set_state(smtp, SMTP_CLOSED);
+    smtp->events->closed(smtp->ctx, how, text);
+}
+
+void smtp_fail_session(struct smtp *smtp, int code, const char *text)
+{
+    bool idle = smtp->state == SMTP_READY && (code == 0 || code == 421);
+    bool quitting = smtp->state == SMTP_QUIT;
+    smtp_finish(smtp, &(struct smtp_result){
+                          .outcome = SMTP_SESSION_FAILED,
+                          .command = smtp_pending_command(smtp),
+                          .text = text,
+                          .code = code,
+                          .in_doubt = smtp->state == SMTP_FINAL && smtp->accepted > 0 && code == 0,
+                      });
+    smtp_close_session(smtp,
+                       quitting ? SMTP_CLOSED_QUIT
+                       : idle   ? SMTP_CLOSED_IDLE
+                                : SMTP_CLOSED_FAILED,
+                       text);
+}
+
+static void fail_reply(struct smtp *smtp, const struct smtp_reply *reply)
+{
+    smtp_fail_session(smtp, reply->code, smtp->text);
+}
+
+/* ---- the one writer of commands ---- */
+
+bool smtp_argument_ok(const char *text, size_t max)
+{
+    size_t len = strlen(text);
+    if (len > max)
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
+            return false;
+    return true;
+}
+
+void smtp_flush(struct smtp *smtp)
+{
+    size_t len = smtp->out_len;
+    smtp->out_len = 0;
+    if (len > 0)
+        smtp->events->send(smtp->ctx, smtp->out, len);
+}
+
+/* Writes `verb`, `argument` and `rest` side by side and CRLF. Arguments were checked by whoever
+ * took them in; that one slips through all the same must not become a second command. */
+bool smtp_put_command(struct smtp *smtp, const char *verb, const char *argument, const char *rest)
+{
+    if (!smtp_argument_ok(argument, SMTP_ADDRESS_MAX)) {
+        smtp->out_len = 0;
+        smtp_fail_session(smtp, 0, "refused to write a command with a bad argument");
+        return false;
+    }
+    if (sizeof smtp->out - smtp->out_len < LINE_MAX_OUT)
+        smtp_flush(smtp);
+    int n = snprintf(smtp->out + smtp->out_len, LINE_MAX_OUT, "%s%s%s\r\n", verb, argument, rest);
+    smtp->out_len += (size_t)n;
+    return true;
+}
+
+void smtp_put_simple(struct smtp *smtp, const char *verb, enum smtp_state next)
+{
+    if (smtp_put_command(smtp, verb, "", "")) {
+        smtp_set_state(smtp, next);
+        smtp_flush(smtp);
+    }
+}
+
+/* ---- the session ---- */
+
+static void enter_hello(struct smtp *smtp, const char *verb, enum smtp_state state)
+{
+    if (smtp_put_command(smtp, verb, smtp->helo, "")) {
+        smtp_set_state(smtp, state);
+        smtp_flush(smtp);
+    }
+}
+
+static void on_greeting(struct smtp *smtp, const struct smtp_reply *reply)
+{
+    if (smtp_reply_class(reply) == 2)
+        enter_hello(smtp, "EHLO ", SMTP_EHLO);
+    else
+        fail_reply(smtp, reply);
+}
+
+static void enter_ready(struct smtp *smtp)
+{
+    if (smtp->starttls && !smtp->secured) {
+        if (smtp_extensions_has(&smtp->offers, SMTP_EXT_STARTTLS))
+            smtp_put_simple(smtp, "STARTTLS", SMTP_STARTTLS);
+        else
+            smtp_fail_session(smtp, 0, "the server does not offer STARTTLS");
+        return;
+    }
+    smtp_set_state(smtp, SMTP_READY);
+    smtp->events->ready(smtp->ctx);
+}
+
+static void on_ehlo(struct smtp *smtp, const struct smtp_reply *reply)
+{
+    if (smtp_reply_class(reply) == 2) {
+        smtp_extensions_parse(&smtp->offers, reply);
+        enter_ready(smtp);
+    } else if (reply->code == 500 || reply->code == 502) {
+        enter_hello(smtp, "HELO ", SMTP_HELO);
+    } else {
+        fail_reply(smtp, reply);
+    }
+}
+
+static void on_helo(struct smtp *smtp, const struct smtp_reply *reply)
+{
+    smtp->offers = (struct smtp_extensions){0};
+    if (smtp_reply_class(reply) == 2)
+        enter_ready(smtp);
+    else
+        fail_reply(smtp, reply);
+}
+
+static void on_starttls(struct smtp *smtp, const struct smtp_reply *reply)
+{
+    if (reply->code != 220) {
+        fail_reply(smtp, reply);
+        return;
+    }
+    smtp_set_state(smtp, SMTP_SECURING);
+    smtp->events->secure(smtp->ctx);
+}
+
+void smtp_secured(struct smtp *smtp)
+{
+    if (smtp->state != SMTP_SECURING)
+        return;
+    smtp->secured = true;
+    smtp->offers = (struct smtp_extensions){0}; /* said in clear: worth nothing (RFC 3207, 4.2) */
+    enter_hello(smtp, "EHLO ", SMTP_EHLO);
+}
+
+/* Also the bytes that someone slipped in behind the 220 to STARTTLS. */
+static void on_unasked(struct smtp *smtp, const struct smtp_reply *reply)
+{
+    char text[sizeof smtp->text + 32];
+    snprintf(text, sizeof text, "reply without a command: %s", smtp->text);
+    smtp_fail_session(smtp, reply->code, text);
+}
+
+static void on_rset(struct smtp *smtp, const struct smtp_reply *reply)
+{
+    if (smtp_reply_class(reply) != 2) {
+        fail_reply(smtp, reply);
+        return;
+    }
+    smtp_set_state(smtp, SMTP_READY);
+    smtp->events->ready(smtp->ctx);
+}
+
+static void on_quit(struct smtp *smtp, const struct smtp_reply *reply)
+{
+    (void)reply;
+    smtp_close_session(smtp, SMTP_CLOSED_QUIT, smtp->text);
+}
+
+static void on_reply(struct smtp *smtp, const struct smtp_reply *reply)
+{
+    smtp_reply_format(reply, smtp->text, sizeof smtp->text);
+    if (smtp_reply_class(reply) == 5 && smtp->state != SMTP_QUIT)
+        smtp->errors++;
+    if (reply->code == 421)
+        fail_reply(smtp, reply);
+    else
+        states[smtp->state].on_reply(smtp, reply);
+}
+
+void smtp_receive(struct smtp *smtp, const char *bytes, size_t len)
+{
+    size_t at = 0;
+    while (at < len && smtp->state != SMTP_CLOSED) {
+        size_t used = 0;
+        if (smtp->state == SMTP_SECURING) {
+            smtp_fail_session(smtp, 0, "bytes in clear behind the reply to STARTTLS");
+            return;
+        }
+        enum smtp_reply_status status = smtp_reply_feed(&smtp->parser, bytes + at, len - at, &used);
+        at += used;
+        if (status == SMTP_REPLY_BAD)
+            smtp_fail_session(smtp, 0, smtp_reply_error_text(smtp->parser.error));
+        if (status != SMTP_REPLY_DONE)
+            continue;
+        on_reply(smtp, &smtp->parser.reply);
+        smtp_reply_reset(&smtp->parser);
+    }
+}
+
+void smtp_lost(struct smtp *smtp, const char *why)
+{
+    if (smtp->state != SMTP_CLOSED)
+        smtp_fail_session(smtp, 0, why);
+}
+
+/* ---- for the caller ---- */
+
+enum smtp_state smtp_state(const struct smtp *smtp)
+{
+    return smtp->state;
+}
+
+const char *smtp_state_name(enum smtp_state state)
+{
+    return states[state].name;
+}
+
+int smtp_patience(const struct smtp *smtp)
+{
+    bool data = smtp->state == SMTP_ENVELOPE && smtp->data_sent && smtp->answered > smtp->asked;
+    return data ? 2 * MINUTE : states[smtp->state].patience;
+}
+
+const struct smtp_extensions *smtp_offers(const struct smtp *smtp)
+{
+    return &smtp->offers;
+}
+
+unsigned smtp_errors(const struct smtp *smtp)
+{
+    return smtp->errors;
+}
+
+struct smtp *smtp_new(const struct smtp_config *config, const struct smtp_events *events, void *ctx)
+{
+    if (config->max_errors == 0 || *config->helo == '\0' ||
+        !smtp_argument_ok(config->helo, SMTP_HELO_MAX))
+        return NULL;
+    struct smtp *smtp = calloc(1, sizeof *smtp);
+    if (!smtp)
+        return NULL;
+    smtp->events = events;
+    smtp->ctx = ctx;
+    smtp->max_errors = config->max_errors;
+    smtp->starttls = config->starttls;
+    snprintf(smtp->helo, sizeof smtp->helo, "%s", config->helo);
+    smtp_reply_reset(&smtp->parser);
+    return smtp;
+}
+
+void smtp_free(struct smtp *smtp)
+{
+    free(smtp);
+}

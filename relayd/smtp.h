@@ -1,0 +1,132 @@
+/* The client side of one SMTP connection (RFC 5321), without I/O: the server's bytes go in, the
+ * client's bytes and events come out. No descriptor, no clock, no global.
+ *
+ *   smtp_new -> greeting, EHLO -> ready -> smtp_start -> recipient... -> want_data -> smtp_body...
+ *            -> smtp_body_end -> result -> ready -> smtp_start ... smtp_quit -> closed
+ *
+ * Events are called from within the functions below; they may call smtp_start, smtp_quit and
+ * smtp_body*, but not smtp_free.
+ *
+ * The budget: every 5xx that the server answers counts, and never more commands are in flight than
+ * errors are still allowed; when they are used up, the session ends by QUIT after the transaction.
+ * So a server which drops clients after N errors (Exchange: 5) sees at most `max_errors`, plus one
+ * when it refuses a message after its DATA. Recipients that were not asked about for this reason
+ * get no `recipient` event. */
+#ifndef RELAYD_SMTP_H
+#define RELAYD_SMTP_H
+
+#include "relayd/extension.h"
+#include "relayd/reply.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum smtp_state {
+    SMTP_GREETING,
+    SMTP_EHLO,
+    SMTP_HELO,
+    SMTP_STARTTLS,
+    SMTP_SECURING, /* 220 came; waits for smtp_secured */
+    SMTP_READY,
+    SMTP_ENVELOPE, /* MAIL, RCPT, DATA under way */
+    SMTP_BODY,     /* 354 came; the caller feeds the message */
+    SMTP_FINAL,    /* the terminator is out */
+    SMTP_RSET,
+    SMTP_QUIT,
+    SMTP_CLOSED,
+    SMTP_STATES,
+};
+
+enum smtp_outcome {
+    SMTP_DELIVERED,         /* 2xx to the message; for the recipients that were accepted */
+    SMTP_NO_RECIPIENT,      /* none was accepted: see the `recipient` events */
+    SMTP_MESSAGE_TEMPORARY, /* 4xx to MAIL, DATA or the message */
+    SMTP_MESSAGE_PERMANENT, /* 5xx to MAIL, DATA or the message */
+    SMTP_SESSION_FAILED,    /* not the message's fault: 421, connection lost, not SMTP */
+    SMTP_OUTCOMES,
+};
+
+struct smtp_result {
+    enum smtp_outcome outcome;
+    const char *command; /* that the reply was given to: "MAIL", "RCPT", "DATA", "." */
+    const char *text;    /* the reply on one line, or what went wrong; lent */
+    int code;            /* of the reply; 0 where there was none */
+    bool in_doubt; /* the message was sent whole and no answer came: a duplicate is possible */
+};
+
+enum smtp_verdict { SMTP_ACCEPTED, SMTP_TEMPORARY, SMTP_PERMANENT };
+
+enum smtp_close {
+    SMTP_CLOSED_QUIT,   /* by our QUIT */
+    SMTP_CLOSED_IDLE,   /* the server ended a session in which nothing was under way */
+    SMTP_CLOSED_FAILED, /* anything else; `text` of the event says what */
+};
+
+struct smtp_events {
+    void (*send)(void *ctx, const char *bytes, size_t len);
+    void (*secure)(void *ctx); /* start TLS, then call smtp_secured */
+    void (*ready)(void *ctx);  /* smtp_start or smtp_quit may be called */
+    void (*recipient)(void *ctx, size_t index, enum smtp_verdict verdict, const char *reply);
+    void (*want_data)(void *ctx);
+    void (*result)(void *ctx, const struct smtp_result *result);
+    void (*closed)(void *ctx, enum smtp_close how, const char *text);   /* the last event */
+    void (*trace)(void *ctx, enum smtp_state from, enum smtp_state to); /* may be NULL */
+};
+
+struct smtp_config {
+    const char *helo;    /* our name; copied */
+    unsigned max_errors; /* at least 1 */
+    bool starttls;       /* no mail without it */
+};
+
+struct smtp;
+
+/* NULL only when there is no memory or `helo` is no name to give. */
+struct smtp *smtp_new(const struct smtp_config *config, const struct smtp_events *events,
+                      void *ctx);
+void smtp_free(struct smtp *smtp);
+
+void smtp_receive(struct smtp *smtp, const char *bytes, size_t len);
+/* The connection is gone (closed, failed, timed out), for the reason `why`. */
+void smtp_lost(struct smtp *smtp, const char *why);
+void smtp_secured(struct smtp *smtp);
+
+struct smtp_envelope {
+    const char *sender; /* "" is the null reverse-path */
+    const char *const *recipients;
+    size_t count;  /* at least 1 */
+    uint64_t size; /* octets of the message */
+};
+
+enum smtp_refusal {
+    SMTP_STARTED,
+    SMTP_REFUSED_BUSY,    /* not in SMTP_READY */
+    SMTP_REFUSED_ADDRESS, /* control character, too long: must not be sent */
+    SMTP_REFUSED_SIZE,    /* greater than the server's SIZE */
+    SMTP_REFUSED_UTF8,    /* an address outside ASCII, and the server has no SMTPUTF8 */
+    SMTP_REFUSALS,
+};
+
+/* Begins a transaction; the envelope is lent until its result. Refusals send nothing. */
+enum smtp_refusal smtp_start(struct smtp *smtp, const struct smtp_envelope *envelope)
+    __attribute__((warn_unused_result));
+/* A sentence for a person. */
+const char *smtp_refusal_text(enum smtp_refusal refusal);
+
+/* The message, in pieces of any size, after want_data; it is encoded here (relayd/dotencode.h). */
+void smtp_body(struct smtp *smtp, const char *bytes, size_t len);
+void smtp_body_end(struct smtp *smtp);
+
+void smtp_quit(struct smtp *smtp);
+/* Gives up without a byte or an event more; the connection must be dropped. */
+void smtp_abandon(struct smtp *smtp);
+
+enum smtp_state smtp_state(const struct smtp *smtp);
+const char *smtp_state_name(enum smtp_state state);
+/* Seconds that the server may take for what it owes now (RFC 5321, 4.5.3.2). */
+int smtp_patience(const struct smtp *smtp);
+const struct smtp_extensions *smtp_offers(const struct smtp *smtp);
+unsigned smtp_errors(const struct smtp *smtp); /* 5xx so far */
+
+#endif

@@ -1,0 +1,130 @@
+"""Servers and installations for the tests.
+
+One Dovecot and one Postfix serve a whole run; every test has mailboxes of its own on them, and
+popferry in a directory of its own.  POPFERRY_KEEP=1 keeps the directories; POPFERRY_BIN names
+other programs than build/bin.
+"""
+
+import itertools
+import re
+
+import pytest
+
+from tests.harness.ca import Authority
+from tests.harness.dovecot import Dovecot
+from tests.harness.popferry import BIN, DAEMONS, Popferry
+from tests.harness.postfix import DOMAIN, Postfix
+from tests.harness.process import remove_dir, work_dir
+
+_numbers = itertools.count(1)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    report = (yield).get_result()
+    if report.when == "call":
+        item.failed = report.failed
+
+
+@pytest.fixture(scope="session", autouse=True)
+def programs():
+    missing = [name for name in (*DAEMONS, "popferryctl") if not (BIN / name).exists()]
+    if missing:
+        pytest.exit(f"not built: {', '.join(missing)} (run make all)", returncode=2)
+
+
+@pytest.fixture(scope="session")
+def place():
+    path = work_dir()
+    yield path
+    remove_dir(path)
+
+
+@pytest.fixture(scope="session")
+def authority(place):
+    return Authority(place / "ca")
+
+
+@pytest.fixture(scope="session")
+def pop3(place, authority):
+    with Dovecot(place / "pop3", authority) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postfix(place):
+    reason = Postfix.why_not()
+    if reason:
+        pytest.skip(reason)
+    with Postfix(place / "smtp") as server:
+        yield server
+
+
+@pytest.fixture
+def smtp(postfix):
+    """The run's Postfix, refusing nothing, and knowing nothing of earlier tests."""
+    postfix.begin()
+    return postfix
+
+
+class Box:
+    """A POP3 mailbox, the account that reads it, and the address where its mail shall arrive."""
+
+    def __init__(self, name, ferry, pop3, smtp, password="secret"):
+        self.name, self.address = name, f"{name}@{DOMAIN}"
+        self._pop3, self._smtp = pop3, smtp
+        self.sent = []
+        pop3.add_user(name, password)
+        ferry.add_account(name, pop3.port, name, password, self.address)
+
+    def drop(self, *raws):
+        self.sent += [self._pop3.drop(self.name, raw) for raw in raws]
+        return self
+
+    def on_server(self):
+        return self._pop3.count(self.name)
+
+    def arrived(self):
+        return self._smtp.messages(self.name)
+
+
+@pytest.fixture
+def make_ferry(request, place):
+    """make_ferry(port, fetch={...}, relay={...}, start=True): stopped at the end of the test."""
+    made = []
+
+    def make(relay_port, start=True, **more):
+        ferry = Popferry(place / f"f{next(_numbers)}", relay_port, **more).init()
+        made.append(ferry)
+        return ferry.start() if start else ferry
+
+    yield make
+    for ferry in made:
+        ended = ferry.stop()
+        if getattr(request.node, "failed", False):
+            for name in DAEMONS:
+                print(f"--- {name} in {ferry.home}\n{ferry.log(name)[-6000:]}")
+        else:
+            assert not any(ended.values()), f"a daemon did not stop in order: {ended}"
+
+
+@pytest.fixture
+def ferry(make_ferry, smtp):
+    """The usual one: all three daemons up, relaying to Postfix."""
+    return make_ferry(smtp.port)
+
+
+@pytest.fixture
+def make_box(request, pop3, postfix):
+    """make_box(ferry): a fresh mailbox with its account."""
+
+    def make(ferry, **more):
+        slug = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:30].strip("-")
+        return Box(f"{slug}-{next(_numbers)}", ferry, pop3, postfix, **more)
+
+    return make
+
+
+@pytest.fixture
+def box(ferry, make_box):
+    return make_box(ferry)

@@ -1,0 +1,139 @@
+"""Any one daemon down: the others work on, and catch up when it is back."""
+
+import pytest
+
+from tests.harness.mail import assert_same, simple
+from tests.harness.popferry import DAEMONS, EXIT_DOWN, EXIT_OK
+from tests.harness.process import wait_for
+
+
+@pytest.mark.parametrize("name", DAEMONS)
+def test_status_tells_who_is_down(ferry, name):
+    ferry.stop(name)
+    status = ferry.status()
+    assert {each: status[each]["up"] for each in DAEMONS} == {
+        each: each != name for each in DAEMONS
+    }
+    code, out, _ = ferry.ctl("status")
+    assert code == EXIT_OK and name in out
+
+
+def test_all_down_status_still_answers(make_ferry, smtp):
+    ferry = make_ferry(smtp.port, start=False)
+    status = ferry.status()
+    assert not any(status[name]["up"] for name in DAEMONS)
+    assert status["spool"] == dict.fromkeys(
+        ("incoming", "outgoing", "rejected", "badmail", "pickup"), 0
+    )
+
+
+def test_fetch_needs_fetcherd(ferry, box):
+    ferry.stop("fetcherd")
+    code, _, err = ferry.ctl("fetch", box.name)
+    assert code == EXIT_DOWN and "fetcherd" in err
+
+
+def test_retry_with_relayd_down(ferry):
+    ferry.stop("relayd")
+    code, _, err = ferry.ctl("retry", "--all")
+    assert code in (EXIT_OK, EXIT_DOWN)
+    assert code == EXIT_OK or "relayd" in err
+
+
+def test_what_needs_only_the_ledger_works(ferry, box, smtp, pop3):
+    """Accounts, queue and badmail can be looked at and changed while the owner is down."""
+    ferry.stop()
+    assert [one["name"] for one in ferry.ctl_json("account", "list")] == [box.name]
+    assert ferry.ctl_json("account", "show", box.name)["name"] == box.name
+    assert ferry.queue() == []
+    assert ferry.badmail() == []
+    pop3.add_user("added-while-down")
+    address = "added-while-down@corp.example"
+    ferry.add_account("while-down", pop3.port, "added-while-down", "secret", address)
+    pop3.drop("added-while-down", simple("x"))
+    ferry.start()
+    assert ferry.fetch("while-down") == 0
+    smtp.wait_count("added-while-down", 1)
+
+
+def test_fetcherd_down_the_rest_delivers(ferry, box, smtp):
+    ferry.stop("hygiene")
+    box.drop(simple("one"))
+    ferry.fetch(box.name)
+    assert ferry.counts()["incoming"] == 1
+    ferry.stop("fetcherd")
+    ferry.start("hygiene")
+    smtp.wait_count(box.name, 1)
+    ferry.drain()
+    assert box.on_server() == 1
+    ferry.start("fetcherd")
+    ferry.fetch(box.name)
+    assert box.on_server() == 0
+    smtp.settle()
+    assert smtp.count(box.name) == 1
+
+
+def test_hygiene_down_fetching_goes_on(ferry, box, smtp):
+    ferry.stop("hygiene")
+    box.drop(*(simple(f"number {n}") for n in range(5)))
+    ferry.fetch(box.name)
+    assert ferry.counts()["incoming"] == 5
+    assert box.on_server() == 5, "nothing is deleted before its outcome is known"
+    ferry.fetch(box.name)
+    assert ferry.counts()["incoming"] == 5, "nothing is fetched twice"
+    ferry.start("hygiene")
+    smtp.wait_count(box.name, 5)
+    ferry.drain()
+    ferry.fetch(box.name)
+    assert box.on_server() == 0
+    smtp.settle()
+    assert_same(box.sent, box.arrived())
+
+
+def test_relayd_down_the_rest_goes_on(ferry, box, smtp):
+    ferry.stop("relayd")
+    box.drop(*(simple(f"number {n}") for n in range(5)))
+    ferry.fetch(box.name)
+    wait_for(lambda: ferry.counts()["outgoing"] == 5, what="five files in outgoing/")
+    assert box.on_server() == 5
+    ferry.start("relayd")
+    smtp.wait_count(box.name, 5)
+    ferry.drain()
+    ferry.fetch(box.name)
+    assert box.on_server() == 0
+    smtp.settle()
+    assert_same(box.sent, box.arrived())
+
+
+def test_hygiene_down_while_mail_is_refused(ferry, box, smtp):
+    """What relayd rejects waits in rejected/ for hygiene, its reason with it."""
+    ferry.stop("relayd")
+    smtp.refuse("550 5.7.1 no such luck", sender="bad@")
+    box.drop(simple("bad", sender="bad@origin.example"))
+    ferry.fetch(box.name)
+    wait_for(lambda: ferry.counts()["outgoing"] == 1, what="a file in outgoing/")
+    ferry.stop("hygiene")
+    ferry.start("relayd")
+    wait_for(lambda: ferry.counts()["rejected"] == 1, what="a file in rejected/")
+    ferry.stop("relayd")
+    ferry.start("hygiene")
+    assert ferry.counts()["rejected"] == 1, "only relayd knows the reason: the file waits"
+    ferry.start("relayd")
+    [row] = ferry.wait_badmail(1)
+    assert "no such luck" in row["reason"]
+    ferry.fetch(box.name)
+    assert box.on_server() == 0
+
+
+def test_second_instance_is_refused(ferry):
+    """A ledger has one owner: a second daemon on the same state ends at once, and says why."""
+    from tests.harness.popferry import BIN
+    import subprocess
+
+    for name in DAEMONS:
+        done = subprocess.run(
+            [BIN / name, "-c", ferry.conf], capture_output=True, text=True, timeout=20
+        )
+        assert done.returncode not in (0, 2), name
+        assert done.stderr.strip(), name
+    assert all(ferry.status()[name]["up"] for name in DAEMONS)

@@ -1,0 +1,219 @@
+"""Servers that misbehave: nothing is lost, nothing is fetched twice, and the others go on."""
+
+import pytest
+
+from tests.harness.mail import normalised, simple
+from tests.harness.process import free_port, wait_for
+from tests.harness.scripted import CLOSE, HANG, RESET, Endless, ScriptedPop3, ScriptedSmtp, times
+
+MESSAGES = [normalised(simple(f"number {n}", body=f"{n}\n.\n..{n}\n" * 50)) for n in range(1, 4)]
+
+
+@pytest.fixture
+def smtp():
+    with ScriptedSmtp() as server:
+        yield server
+
+
+@pytest.fixture
+def ferry(make_ferry, smtp):
+    fetch = {"timeout": "2s", "connect_timeout": "2s", "message_size": "1M"}
+    relay = {"retry_min": "1s", "retry_max": "1s"}
+    return make_ferry(smtp.port, fetch=fetch, relay=relay)
+
+
+def account(ferry, server, name="acc"):
+    ferry.add_account(name, server.port, "user", "secret", f"{name}@corp.example")
+
+
+def accepted(smtp):
+    return sorted(message for _, _, message in smtp.accepted)
+
+
+ONCE = {
+    "EOF within RETR": {"RETR 2": [b"+OK\r\nSubject: half a mess", CLOSE]},
+    "reset within RETR": {"RETR 2": [b"+OK\r\nSubject: half a mess\r\n", RESET]},
+    "EOF for the terminator": {"RETR 2": [b"+OK\r\n" + MESSAGES[1], CLOSE]},
+    "terminator without its LF": {"RETR 2": [b"+OK\r\n" + MESSAGES[1] + b".\r", CLOSE]},
+    "silence within RETR": {"RETR 2": [b"+OK\r\nSubject: half", HANG]},
+    "odd answer to RETR": {"RETR 2": b"+ERR what\r\n"},
+    "lower case": {"RETR 2": b"+ok lower\r\n"},
+    "blank line for an answer": {"RETR 2": b"\r\n"},
+    "endless answer line": {"RETR 2": Endless(b"x" * 8192, 1 << 26)},
+    "endless body": {"RETR 2": [b"+OK\r\n", Endless(b"y" * 70 + b"\r\n", 1 << 26)]},
+    "endless body line": {"RETR 2": [b"+OK\r\n", Endless(b"z" * 8192, 1 << 26)]},
+    "NULs for an answer": {"RETR 2": b"\0\0\0\0\r\n"},
+    "greeting -ERR": {"GREETING": b"-ERR [SYS/TEMP] too busy\r\n"},
+    "greeting endless": {"GREETING": Endless(b"+", 1 << 26)},
+    "greeting closed": {"GREETING": CLOSE},
+    "greeting silent": {"GREETING": HANG},
+    "greeting of another protocol": {"GREETING": b"220 smtp here\r\n"},
+    "login refused": {"PASS*": b"-ERR [AUTH] no\r\n"},
+    "mailbox in use": {"PASS*": b"-ERR [IN-USE] busy\r\n"},
+    "STAT nonsense": {"STAT": b"+OK many much\r\n"},
+    "STAT overflow": {"STAT": b"+OK 99999999999999999999 1\r\n"},
+    "LIST overflow": {"LIST": b"+OK\r\n1 99999999999999999999999\r\n4294967297 5\r\n-1 5\r\n.\r\n"},
+    "LIST endless": {"LIST": [b"+OK\r\n", Endless(b"1 1\r\n", 1 << 26)]},
+    "UIDL refused": {"UIDL": b"-ERR later\r\n"},
+    "UIDL endless": {"UIDL": [b"+OK\r\n", Endless(b"1 x\r\n", 1 << 26)]},
+    "UIDL line endless": {"UIDL": [b"+OK\r\n1 ", Endless(b"u" * 8192, 1 << 26)]},
+    "CAPA closes": {"CAPA": CLOSE},
+    "DELE answered by a blank line": {"DELE 1": b"\r\n"},
+    "DELE refused": {"DELE 2": b"-ERR no\r\n"},
+    "DELE closes": {"DELE 2": CLOSE},
+    "QUIT refused": {"QUIT": b"-ERR could not\r\n"},
+    "QUIT closes": {"QUIT": CLOSE},
+    "QUIT silent": {"QUIT": HANG},
+}
+
+
+@pytest.mark.parametrize("trouble", ONCE)
+def test_pop3_trouble_once(ferry, smtp, trouble):
+    """A fault that happens once costs time, not mail: all arrives, each message once, and the
+    mailbox is empty in the end."""
+    script = {word: times(1, reply) for word, reply in ONCE[trouble].items()}
+    with ScriptedPop3(MESSAGES, script) as server:
+        account(ferry, server)
+
+        def done():
+            ferry.fetch("acc")
+            return not server.mailbox
+
+        wait_for(done, 40, "the mailbox to be empty", interval=0.2)
+        ferry.drain()
+        assert accepted(smtp) == sorted(MESSAGES)
+        assert ferry.badmail() == []
+        assert ferry.running("fetcherd")
+
+
+def test_err_to_one_retr_is_stepped_over(ferry, smtp):
+    """A message that can't be had never stops the ones behind it."""
+    with ScriptedPop3(MESSAGES, {"RETR 1": times(99, b"-ERR broken\r\n")}) as server:
+        account(ferry, server)
+        for _ in range(3):
+            ferry.fetch("acc")
+        ferry.drain()
+        assert accepted(smtp) == sorted(MESSAGES[1:])
+        assert list(server.mailbox) == ["uid-1"]
+
+
+def test_message_that_kills_each_session_is_stepped_over(ferry, smtp):
+    """RETR of the first message always ends the connection: in time, the ones behind it come."""
+    poison = [b"+OK\r\nSubject: never comp", CLOSE]
+    script = {"RETR 1": poison, "TOP 1*": poison}
+    with ScriptedPop3(MESSAGES, script) as server:
+        account(ferry, server)
+
+        def others_arrived():
+            ferry.fetch("acc")
+            return len(smtp.accepted) == 2
+
+        wait_for(others_arrived, 40, "the other messages")
+        assert accepted(smtp) == sorted(MESSAGES[1:])
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"1 uid-1\r\n\r\n2 uid-2\r\n3 uid-3\r\n",
+        b"1 uid-1\r\n2\r\n3 uid-3\r\n",
+        b"1   uid-1  \r\n2 uid-2\r\n3 uid-3\r\n",
+        b"1 \x80\xff\r\n2 uid-2\r\n3 " + b"u" * 500 + b"\r\n",
+        b"1 same\r\n2 same\r\n3 uid-3\r\n",
+        b"7 uid-7\r\n1 uid-1\r\nx y\r\n3 uid-3\r\n",
+    ],
+    ids=["blank line", "no id", "spaces", "8-bit and long", "duplicate", "unknown numbers"],
+)
+def test_odd_uidl_lists(ferry, smtp, lines):
+    """Bad lines are skipped, not the mailbox; nothing is deleted that did not arrive."""
+    with ScriptedPop3(MESSAGES, {"UIDL": b"+OK\r\n" + lines + b".\r\n"}) as server:
+        account(ferry, server)
+        for _ in range(3):
+            ferry.fetch("acc")
+        ferry.drain()
+        assert MESSAGES[2] in accepted(smtp) or b"u" * 500 in lines
+        here = set(server.mailbox.values())
+        assert not [raw for raw in MESSAGES if raw not in here and raw not in accepted(smtp)]
+        assert ferry.running("fetcherd")
+
+
+def test_one_hostile_server_does_not_delay_others(ferry, smtp):
+    endless = {"GREETING": Endless(b"+OK ", 1 << 30)}
+    with ScriptedPop3(MESSAGES, endless) as bad, ScriptedPop3(MESSAGES) as good:
+        account(ferry, bad, "bad")
+        account(ferry, good, "good")
+        ferry.ctl_ok("fetch", "bad")
+        assert ferry.fetch("good") == 0
+        ferry.drain()
+        assert accepted(smtp) == sorted(MESSAGES)
+
+
+SMTP_ONCE = {
+    "421 at the greeting": {"GREETING": [b"421 4.3.2 closing\r\n", CLOSE]},
+    "554 at the greeting": {"GREETING": [b"554 5.7.1 no service\r\n", CLOSE]},
+    "silent close": {"GREETING": CLOSE},
+    "POP3 greeting": {"GREETING": [b"+OK ready\r\n", CLOSE]},
+    "EHLO refused": {"EHLO*": b"550 go away\r\n", "HELO*": b"550 go away\r\n"},
+    "EHLO without end": {"EHLO*": Endless(b"250-and more\r\n", 1 << 26)},
+    "EHLO line without end": {"EHLO*": Endless(b"2" * 8192, 1 << 26)},
+    "421 to MAIL": {"MAIL*": [b"421 4.3.2 bye\r\n", CLOSE]},
+    "closed at MAIL": {"MAIL*": CLOSE},
+    "mixed codes": {"MAIL*": b"250-one\r\n550 two\r\n"},
+    "code 199": {"MAIL*": b"199 what\r\n"},
+    "garbage": {"MAIL*": b"\xff\xfe\0hello\r\n"},
+    "endless reply to RCPT": {"RCPT*": Endless(b"250-more\r\n", 1 << 26)},
+    "451 to RCPT": {"RCPT*": b"451 4.3.0 later\r\n"},
+    "451 to DATA": {"DATA": b"451 4.3.0 later\r\n"},
+    "421 after the dot": {".": [b"421 4.3.2 bye\r\n", CLOSE]},
+    "452 after the dot": {".": b"452 4.3.1 full\r\n"},
+    "closed after the dot": {".": CLOSE},
+    "endless reply after the dot": {".": Endless(b"250-more\r\n", 1 << 26)},
+    "250 to DATA": {"DATA": b"250 what\r\n"},
+}
+
+
+@pytest.mark.parametrize("trouble", SMTP_ONCE)
+def test_smtp_trouble_once(make_ferry, trouble):
+    """A server's fault is never the messages': all is delivered in the end, nothing in badmail."""
+    script = {word: times(1, reply) for word, reply in SMTP_ONCE[trouble].items()}
+    with ScriptedSmtp(script) as smtp, ScriptedPop3(MESSAGES) as server:
+        relay = {"retry_min": "1s", "retry_max": "1s", "sessions": 1}
+        ferry = make_ferry(smtp.port, relay=relay)
+        account(ferry, server)
+        ferry.fetch("acc")
+
+        def done():
+            ferry.ctl("retry", "--all")
+            return len(smtp.accepted) >= 3
+
+        wait_for(done, 40, "all messages", interval=0.3)
+        ferry.drain()
+        assert accepted(smtp) == sorted(MESSAGES)
+        assert ferry.badmail() == []
+        assert ferry.running("relayd")
+
+
+def test_not_more_than_three_protocol_errors_a_session(make_ferry):
+    """Exchange ends a session at the fifth; relayd ends it first, and begins anew."""
+    many = [normalised(simple(f"number {n}")) for n in range(12)]
+    with ScriptedSmtp({"MAIL*": b"501 5.5.4 syntax\r\n"}) as smtp, ScriptedPop3(many) as server:
+        ferry = make_ferry(smtp.port, relay={"sessions": 1})
+        account(ferry, server)
+        ferry.fetch("acc")
+        ferry.wait_badmail(12)
+        refused = [
+            len([line for line in one.lines if line.startswith("MAIL")])
+            for one in smtp.conversations
+        ]
+        assert max(refused) <= 3 and sum(refused) == 12
+
+
+def test_nothing_ever_answers(make_ferry):
+    """No SMTP server at all: mail is fetched and waits, nothing is deleted, status tells."""
+    with ScriptedPop3(MESSAGES) as server:
+        ferry = make_ferry(free_port())
+        account(ferry, server)
+        ferry.fetch("acc")
+        wait_for(lambda: ferry.counts()["outgoing"] == 3, what="three files in outgoing/")
+        assert len(server.mailbox) == 3
+        assert ferry.status()["spool"]["outgoing"] == 3

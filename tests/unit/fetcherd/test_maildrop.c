@@ -1,0 +1,250 @@
+/* The plan of a poll: what is done about each message, for every state and policy. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "fetcherd/maildrop.h"
+#include "lib/clock.h"
+
+#define NOW   INT64_C(1763800000000)
+#define LIMIT 1000
+
+static struct maildrop_policy policy(enum conf_delete delete)
+{
+    return (struct maildrop_policy){
+        .delete = delete, .size_limit = LIMIT, .fetch_max = 500, .now = NOW};
+}
+
+static void list(struct maildrop *m, uint32_t number, const char *uidl)
+{
+    maildrop_uidl(m, number, uidl, strlen(uidl));
+}
+
+static struct ledger_message row(const char *uidl, enum ledger_state state)
+{
+    struct ledger_message r = {
+        .uidl = uidl, .uidl_len = strlen(uidl), .state = state, .size = 100, .changed = NOW};
+    if (state != LEDGER_PENDING && state != LEDGER_TOO_LARGE)
+        strcpy(r.id, "01JD0000000000000000000000");
+    return r;
+}
+
+/* What is done about one message in this state. */
+static enum maildrop_action act(struct ledger_message r, uint64_t size, struct maildrop_policy p)
+{
+    struct maildrop m;
+
+    maildrop_init(&m);
+    list(&m, 1, "u");
+    maildrop_listed(&m);
+    maildrop_size(&m, 1, size);
+    maildrop_known(&m, &r);
+    maildrop_plan(&m, &p);
+    enum maildrop_action action = (enum maildrop_action)m.items[0].action;
+    assert_int_equal(m.totals[action], 1);
+    maildrop_free(&m);
+    return action;
+}
+
+static void test_states_and_policies(void **state)
+{
+    (void)state;
+    static const struct {
+        enum ledger_state state;
+        enum maildrop_action delivered, spooled, never;
+    } table[] = {
+        {LEDGER_PENDING, MAILDROP_FETCH, MAILDROP_FETCH, MAILDROP_FETCH},
+        {LEDGER_SPOOLED, MAILDROP_WAIT, MAILDROP_DELETE, MAILDROP_WAIT},
+        {LEDGER_DELIVERED, MAILDROP_DELETE, MAILDROP_DELETE, MAILDROP_KEEP},
+        {LEDGER_QUARANTINED, MAILDROP_DELETE, MAILDROP_DELETE, MAILDROP_KEEP},
+        {LEDGER_GONE, MAILDROP_VERIFY, MAILDROP_VERIFY, MAILDROP_VERIFY},
+        {LEDGER_VANISHED, MAILDROP_VERIFY, MAILDROP_VERIFY, MAILDROP_VERIFY},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct ledger_message r = row("u", table[i].state);
+        assert_int_equal(act(r, 100, policy(CONF_DELETE_DELIVERED)), table[i].delivered);
+        assert_int_equal(act(r, 100, policy(CONF_DELETE_SPOOLED)), table[i].spooled);
+        assert_int_equal(act(r, 100, policy(CONF_DELETE_NEVER)), table[i].never);
+    }
+}
+
+static void test_delete_after(void **state)
+{
+    (void)state;
+    struct maildrop_policy p = policy(CONF_DELETE_AFTER);
+    struct ledger_message r = row("u", LEDGER_DELIVERED);
+
+    p.delete_after = 30 * CLOCK_DAY;
+    r.changed = NOW - 30 * CLOCK_DAY + 1;
+    assert_int_equal(act(r, 100, p), MAILDROP_KEEP);
+    r.changed = NOW - 30 * CLOCK_DAY;
+    assert_int_equal(act(r, 100, p), MAILDROP_DELETE);
+}
+
+static void test_too_large(void **state)
+{
+    (void)state;
+    struct maildrop_policy p = policy(CONF_DELETE_DELIVERED);
+    struct ledger_message r = row("other", LEDGER_PENDING);
+
+    assert_int_equal(act(r, LIMIT, p), MAILDROP_FETCH);
+    assert_int_equal(act(r, LIMIT + 1, p), MAILDROP_TOO_LARGE);
+    r = row("u", LEDGER_TOO_LARGE);
+    r.size = LIMIT + 1; /* counted; LIST had told less */
+    assert_int_equal(act(r, 10, p), MAILDROP_TOO_LARGE);
+    p.size_limit = LIMIT + 1; /* raised */
+    assert_int_equal(act(r, 10, p), MAILDROP_FETCH);
+}
+
+static void test_attempts(void **state)
+{
+    (void)state;
+    struct maildrop_policy p = policy(CONF_DELETE_DELIVERED);
+    struct ledger_message r = row("u", LEDGER_PENDING);
+
+    r.attempts = MAILDROP_ATTEMPTS - 1;
+    assert_int_equal(act(r, 10, p), MAILDROP_FETCH);
+    r.attempts = MAILDROP_ATTEMPTS;
+    assert_int_equal(act(r, 10, p), MAILDROP_STEP_OVER);
+    r.changed = NOW - CLOCK_DAY;
+    assert_int_equal(act(r, 10, p), MAILDROP_FETCH); /* once a day */
+    r.changed = NOW;
+    p.by_hand = true;
+    assert_int_equal(act(r, 10, p), MAILDROP_FETCH);
+}
+
+static void test_order_and_limit(void **state)
+{
+    (void)state;
+    struct maildrop m;
+    struct maildrop_policy p = policy(CONF_DELETE_DELIVERED);
+    struct ledger_message r = row("b", LEDGER_PENDING);
+
+    maildrop_init(&m);
+    list(&m, 30, "c"); /* out of order, as some servers have it */
+    list(&m, 10, "a");
+    list(&m, 20, "b");
+    list(&m, 40, "d");
+    list(&m, 10, "again");
+    maildrop_listed(&m);
+    assert_int_equal(m.count, 4);
+    maildrop_size(&m, 99, 5);
+    r.attempts = 1;
+    maildrop_known(&m, &r);
+    p.fetch_max = 3;
+    maildrop_plan(&m, &p);
+    assert_int_equal(m.fetch_count, 3);
+    assert_int_equal(m.items[m.fetches[0]].number, 10);
+    assert_int_equal(m.items[m.fetches[1]].number, 30);
+    assert_int_equal(m.items[m.fetches[2]].number, 40);
+    assert_int_equal(m.left_over, 1); /* the one that failed before */
+    maildrop_free(&m);
+}
+
+static void test_double_uidl(void **state)
+{
+    (void)state;
+    struct maildrop m;
+    struct maildrop_policy p = policy(CONF_DELETE_DELIVERED);
+    struct ledger_message r = row("x", LEDGER_DELIVERED);
+
+    maildrop_init(&m);
+    list(&m, 1, "x");
+    list(&m, 2, "x");
+    list(&m, 3, "y");
+    maildrop_listed(&m);
+    maildrop_known(&m, &r);
+    maildrop_plan(&m, &p);
+    assert_int_equal(m.delete_count, 0); /* never a guess */
+    assert_int_equal(m.items[0].action, MAILDROP_VERIFY);
+    assert_int_equal(m.items[1].action, MAILDROP_KEEP);
+    assert_int_equal(m.items[2].action, MAILDROP_FETCH);
+    maildrop_free(&m);
+}
+
+static void test_lost_and_renamed(void **state)
+{
+    (void)state;
+    struct maildrop m;
+    unsigned char hash[MESSAGE_HASH_LEN] = {1}, other[MESSAGE_HASH_LEN] = {2};
+    struct ledger_message delivered = row("old", LEDGER_DELIVERED);
+    struct ledger_message gone = row("older", LEDGER_GONE);
+
+    maildrop_init(&m);
+    list(&m, 1, "new");
+    maildrop_listed(&m);
+    memcpy(delivered.hash, hash, sizeof hash);
+    memcpy(gone.hash, other, sizeof other);
+    maildrop_known(&m, &delivered);
+    maildrop_known(&m, &gone);
+    assert_int_equal(m.lost_count, 1);
+    assert_non_null(maildrop_renamed(&m, 100, hash));
+    assert_null(maildrop_renamed(&m, 101, hash));
+    assert_null(maildrop_renamed(&m, 100, other)); /* deleted by us: a new copy is new mail */
+    maildrop_free(&m);
+}
+
+static void test_many(void **state)
+{
+    (void)state;
+    enum { MANY = 200000 };
+    struct maildrop m;
+    struct maildrop_policy p = policy(CONF_DELETE_DELIVERED);
+    char uidl[32];
+
+    maildrop_init(&m);
+    for (uint32_t i = 1; i <= MANY; i++) {
+        snprintf(uidl, sizeof uidl, "uid-%u", i);
+        list(&m, i, uidl);
+    }
+    maildrop_listed(&m);
+    for (uint32_t i = 1; i <= MANY; i++)
+        maildrop_size(&m, i, 10);
+    for (uint32_t i = 1; i <= MANY; i += 2) {
+        snprintf(uidl, sizeof uidl, "uid-%u", i);
+        struct ledger_message r = row(uidl, LEDGER_DELIVERED);
+        maildrop_known(&m, &r);
+    }
+    maildrop_plan(&m, &p);
+    assert_int_equal(m.delete_count, MANY / 2);
+    assert_int_equal(m.fetch_count, 500);
+    assert_int_equal(m.left_over, MANY / 2 - 500);
+    maildrop_free(&m);
+}
+
+static void test_empty(void **state)
+{
+    (void)state;
+    struct maildrop m;
+    struct maildrop_policy p = policy(CONF_DELETE_DELIVERED);
+    struct ledger_message r = row("u", LEDGER_DELIVERED);
+
+    maildrop_init(&m);
+    maildrop_listed(&m);
+    maildrop_known(&m, &r);
+    maildrop_plan(&m, &p);
+    assert_int_equal(m.fetch_count + m.delete_count, 0);
+    assert_int_equal(m.lost_count, 1);
+    maildrop_free(&m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_states_and_policies),
+        cmocka_unit_test(test_delete_after),
+        cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_attempts),
+        cmocka_unit_test(test_order_and_limit),
+        cmocka_unit_test(test_double_uidl),
+        cmocka_unit_test(test_lost_and_renamed),
+        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_empty),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

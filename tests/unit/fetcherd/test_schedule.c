@@ -1,0 +1,122 @@
+/* The schedule: intervals, back-off, pausing, requests by hand. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "fetcherd/schedule.h"
+#include "lib/clock.h"
+
+#define NOW      INT64_C(1763800000000)
+#define INTERVAL (15 * CLOCK_MINUTE)
+
+static void assert_around(int64_t delay, int64_t wanted)
+{
+    assert_in_range(delay, wanted * 3 / 4, wanted * 5 / 4);
+}
+
+static void test_success(void **state)
+{
+    (void)state;
+    struct account a = {.enabled = true, .failures = 4, .bad_passwords = 2, .error = "x"};
+
+    schedule_after_success(&a, NOW, INTERVAL);
+    assert_around(a.next_poll - NOW, INTERVAL);
+    assert_int_equal(a.last_ok, NOW);
+    assert_int_equal(a.failures, 0);
+    assert_int_equal(a.bad_passwords, 0);
+    assert_string_equal(a.error, "");
+    a.interval = 2 * CLOCK_HOUR;
+    schedule_after_success(&a, NOW, INTERVAL);
+    assert_around(a.next_poll - NOW, 2 * CLOCK_HOUR);
+}
+
+static void test_failures_back_off(void **state)
+{
+    (void)state;
+    static const int64_t minutes[] = {1, 2, 4, 8, 15, 15, 15};
+    struct account a = {.enabled = true};
+
+    for (size_t i = 0; i < sizeof minutes / sizeof *minutes; i++) {
+        schedule_after_failure(&a, NOW, INTERVAL);
+        assert_around(a.next_poll - NOW, minutes[i] * CLOCK_MINUTE);
+        assert_int_equal(a.failures, i + 1);
+    }
+}
+
+static void test_back_off_ends_at_an_hour(void **state)
+{
+    (void)state;
+    struct account a = {.enabled = true, .interval = 24 * CLOCK_HOUR, .failures = 4000000000u};
+
+    schedule_after_failure(&a, NOW, INTERVAL);
+    assert_around(a.next_poll - NOW, CLOCK_HOUR);
+}
+
+static void test_due(void **state)
+{
+    (void)state;
+    struct account a = {.enabled = true, .next_poll = NOW};
+
+    assert_false(schedule_is_due(&a, NOW - 1));
+    assert_true(schedule_is_due(&a, NOW));
+    a.preparing = true;
+    assert_false(schedule_is_due(&a, NOW));
+    a.preparing = false;
+    a.enabled = false;
+    assert_false(schedule_is_due(&a, NOW));
+    a.round = 1; /* asked for by hand, but disabled */
+    assert_false(schedule_is_due(&a, NOW));
+    a.enabled = true;
+    assert_true(schedule_is_due(&a, 0));
+}
+
+static void test_bad_passwords_pause(void **state)
+{
+    (void)state;
+    struct account a = {.enabled = true, .next_poll = NOW};
+
+    assert_false(schedule_bad_password(&a));
+    assert_false(schedule_bad_password(&a));
+    assert_true(schedule_bad_password(&a));
+    assert_true(a.paused);
+    assert_false(schedule_is_due(&a, NOW));
+    assert_string_equal(account_condition(&a), "paused");
+    a.round = 1;
+    assert_true(schedule_is_due(&a, NOW));
+    assert_false(schedule_bad_password(&a)); /* told once */
+    schedule_reset(&a, NOW);
+    assert_false(a.paused);
+    assert_int_equal(a.bad_passwords, 0);
+}
+
+static void test_wake(void **state)
+{
+    (void)state;
+    struct account a = {.name = "a", .enabled = true, .next_poll = NOW + 5};
+    struct account b = {.name = "b", .enabled = true, .next_poll = NOW + 3, .paused = true};
+    struct account c = {.name = "c", .enabled = true, .next_poll = NOW + 1, .preparing = true};
+    struct account *items[] = {&a, &b, &c};
+    struct account_set set = {.items = items, .count = 3};
+
+    assert_int_equal(schedule_wake(&set), NOW + 5);
+    b.round = 1;
+    assert_int_equal(schedule_wake(&set), 0);
+    set.count = 0;
+    assert_int_equal(schedule_wake(&set), INT64_MAX);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_success),
+        cmocka_unit_test(test_failures_back_off),
+        cmocka_unit_test(test_back_off_ends_at_an_hour),
+        cmocka_unit_test(test_due),
+        cmocka_unit_test(test_bad_passwords_pause),
+        cmocka_unit_test(test_wake),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

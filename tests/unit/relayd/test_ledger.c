@@ -1,0 +1,179 @@
+/* relayd's ledger, in a real file. */
+#include "relayd/ledger.h"
+#include "tests/unit/relayd/place.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static struct place place;
+
+static int setup(void **state)
+{
+    (void)state;
+    place_open(&place);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    place_close(&place);
+    return 0;
+}
+
+static const struct ledger_row sample = {
+    .state = LEDGER_DEFERRED,
+    .attempts = 3,
+    .first_at = 1000,
+    .next_attempt = 5000,
+    .at = 4000,
+    .code = 451,
+    .size = UINT64_C(5000000000),
+    .sender = "a@origin.example",
+    .reason = "451 4.3.0 later",
+};
+
+static void test_row(void **state)
+{
+    (void)state;
+    struct ledger_row row = {.attempts = 77};
+    assert_int_equal(ledger_state(place.db, "X"), LEDGER_FRESH);
+    assert_false(ledger_find(place.db, "X", &row));
+    assert_int_equal(row.attempts, 77); /* untouched */
+    ledger_put(place.db, "X", &sample);
+    assert_true(ledger_find(place.db, "X", &row));
+    assert_int_equal(row.state, LEDGER_DEFERRED);
+    assert_int_equal(row.attempts, 3);
+    assert_int_equal(row.first_at, 1000);
+    assert_int_equal(row.next_attempt, 5000);
+    assert_int_equal(row.at, 4000);
+    assert_int_equal(row.code, 451);
+    assert_true(row.size == UINT64_C(5000000000));
+    assert_string_equal(row.sender, "a@origin.example");
+    assert_string_equal(row.reason, "451 4.3.0 later");
+}
+
+static void test_row_is_replaced(void **state)
+{
+    (void)state;
+    struct ledger_row row = sample;
+    ledger_put(place.db, "X", &row);
+    row.state = LEDGER_DELIVERED;
+    ledger_put(place.db, "X", &row);
+    assert_int_equal(ledger_state(place.db, "X"), LEDGER_DELIVERED);
+    assert_int_equal(ledger_count(place.db, LEDGER_DEFERRED), 0);
+    assert_int_equal(ledger_count(place.db, LEDGER_DELIVERED), 1);
+}
+
+static bool take_two(void *arg, const char *id)
+{
+    char *text = arg;
+    strcat(text, id);
+    return strlen(text) < 2;
+}
+
+static bool take_all(void *arg, const char *id)
+{
+    strcat(arg, id);
+    return true;
+}
+
+static void test_due(void **state)
+{
+    (void)state;
+    char ids[32] = "";
+    place_row(&place, "C", LEDGER_DEFERRED, 300);
+    place_row(&place, "A", LEDGER_DEFERRED, 100);
+    place_row(&place, "B", LEDGER_DEFERRED, 200);
+    place_row(&place, "D", LEDGER_DEFERRED, 400);
+    place_row(&place, "E", LEDGER_REJECTED, 1);
+    ledger_each_due(place.db, 300, take_two, ids);
+    assert_string_equal(ids, "AB");
+    ids[0] = '\0';
+    ledger_each_due(place.db, 300, take_all, ids);
+    assert_string_equal(ids, "ABC");
+    assert_int_equal(ledger_next_due(place.db, 300), 400);
+    assert_int_equal(ledger_next_due(place.db, 400), 0);
+}
+
+static void test_retry(void **state)
+{
+    (void)state;
+    char ids[32] = "";
+    place_row(&place, "A", LEDGER_DEFERRED, 1000);
+    place_row(&place, "B", LEDGER_DEFERRED, 1000);
+    place_row(&place, "C", LEDGER_REJECTED, 1000);
+    assert_true(ledger_retry(place.db, "B", 50));
+    assert_false(ledger_retry(place.db, "C", 50));
+    assert_false(ledger_retry(place.db, "nobody", 50));
+    ledger_each_due(place.db, 50, take_all, ids);
+    assert_string_equal(ids, "B");
+    assert_int_equal(ledger_retry_all(place.db, 60), 1); /* B is due already */
+}
+
+static void note_recipient(void *arg, const char *address, enum ledger_recipient state,
+                           const char *reply)
+{
+    char *text = arg;
+    sprintf(text + strlen(text), "%s:%d:%s ", address, (int)state, reply);
+}
+
+static void test_recipients(void **state)
+{
+    (void)state;
+    char text[256] = "";
+    ledger_put_recipient(place.db, "X", "b@x", LEDGER_SENT, "250 ok");
+    ledger_put_recipient(place.db, "X", "a@x", LEDGER_SENT, "250 ok");
+    ledger_put_recipient(place.db, "X", "a@x", LEDGER_REFUSED, "550 no");
+    ledger_put_recipient(place.db, "Y", "c@x", LEDGER_SENT, "250 ok");
+    ledger_each_recipient(place.db, "X", note_recipient, text);
+    assert_string_equal(text, "a@x:2:550 no b@x:1:250 ok ");
+    ledger_put(place.db, "X", &sample);
+    ledger_forget(place.db, "X");
+    text[0] = '\0';
+    ledger_each_recipient(place.db, "X", note_recipient, text);
+    assert_string_equal(text, "");
+    assert_int_equal(ledger_state(place.db, "X"), LEDGER_FRESH);
+}
+
+static void test_prune(void **state)
+{
+    (void)state;
+    struct ledger_row row = sample;
+    ledger_put(place.db, "deferred", &row);
+    row.state = LEDGER_DELIVERED;
+    ledger_put(place.db, "old", &row);
+    ledger_put_recipient(place.db, "old", "a@x", LEDGER_SENT, "250");
+    row.at = 9000;
+    ledger_put(place.db, "new", &row);
+    assert_int_equal(ledger_prune(place.db, 9000), 1);
+    assert_int_equal(ledger_prune(place.db, 9000), 0);
+    assert_int_equal(ledger_state(place.db, "old"), LEDGER_FRESH);
+    assert_int_equal(ledger_state(place.db, "new"), LEDGER_DELIVERED);
+    assert_int_equal(ledger_state(place.db, "deferred"), LEDGER_DEFERRED);
+}
+
+static void test_facts(void **state)
+{
+    (void)state;
+    assert_int_equal(ledger_fact(place.db, "size-limit", -1), -1);
+    ledger_put_fact(place.db, "size-limit", 10485760);
+    assert_int_equal(ledger_fact(place.db, "size-limit", -1), 10485760);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_row, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_row_is_replaced, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_due, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retry, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_recipients, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_prune, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_facts, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

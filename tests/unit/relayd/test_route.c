@@ -1,0 +1,126 @@
+/* Back-off and circuit, by a clock of our own. */
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "relayd/route.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static int downs, ups;
+
+static void on_event(void *arg, enum log_level level, const char *what,
+                     const struct log_field *fields)
+{
+    (void)arg;
+    (void)level;
+    (void)fields;
+    downs += strcmp(what, "relay-down") == 0;
+    ups += strcmp(what, "relay-up") == 0;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    downs = ups = 0;
+    log_set_sink(on_event, NULL);
+    return 0;
+}
+
+static void test_well(void **state)
+{
+    (void)state;
+    struct route route = {0};
+    assert_int_equal(route_limit(&route, 0, 10), 10);
+    assert_true(route_may_send(&route, 0));
+    route_well(&route);
+    assert_int_equal(ups, 0);
+}
+
+static void test_back_off_grows(void **state)
+{
+    (void)state;
+    struct route route = {0};
+    int64_t now = 1000, last = 0;
+    for (int i = 0; i < 20; i++) {
+        route_failed(&route, now, "refused");
+        int64_t pause = route.next_at - now;
+        assert_true(pause > last / 2);
+        assert_in_range(pause, 1, CLOCK_MINUTE * 5 / 4);
+        assert_int_equal(route_limit(&route, now, 10), 0);
+        assert_int_equal(route_limit(&route, route.next_at, 10), 1);
+        now = route.next_at;
+        last = pause;
+    }
+    assert_true(last >= CLOCK_MINUTE * 3 / 4);
+    assert_int_equal(downs, 1);
+    assert_true(route.open);
+    route_well(&route);
+    assert_int_equal(ups, 1);
+    assert_int_equal(route_limit(&route, now, 10), 10);
+    assert_string_equal(route.error, "");
+}
+
+static void test_failures_at_once_count_as_one(void **state)
+{
+    (void)state;
+    struct route route = {0};
+    for (int i = 0; i < 10; i++)
+        route_failed(&route, 1000, "reset");
+    assert_int_equal(route.failures, 1);
+    assert_false(route.open);
+}
+
+static void test_put_off_opens_the_circuit(void **state)
+{
+    (void)state;
+    struct route route = {0};
+    for (int i = 0; i < ROUTE_CIRCUIT_PUT_OFF - 1; i++)
+        route_put_off(&route, 1000, "451 later");
+    assert_false(route_in_trouble(&route));
+    route_put_off(&route, 1000, "451 later");
+    assert_int_equal(downs, 1);
+    assert_false(route_may_send(&route, 1000));
+    assert_true(route_may_send(&route, route.next_at));
+    route_put_off(&route, route.next_at, "451 later");
+    assert_int_equal(downs, 1);
+    route_well(&route);
+    assert_int_equal(ups, 1);
+}
+
+static void test_one_success_breaks_the_row(void **state)
+{
+    (void)state;
+    struct route route = {0};
+    for (int i = 0; i < 200; i++) {
+        route_put_off(&route, 1000, "451 greylisted");
+        if (i % 10 == 0)
+            route_well(&route);
+    }
+    assert_int_equal(downs, 0);
+}
+
+static void test_retry_is_now(void **state)
+{
+    (void)state;
+    struct route route = {0};
+    route_failed(&route, 1000, "refused");
+    route_retry(&route);
+    assert_int_equal(route_limit(&route, 1001, 10), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_well, setup),
+        cmocka_unit_test_setup(test_back_off_grows, setup),
+        cmocka_unit_test_setup(test_failures_at_once_count_as_one, setup),
+        cmocka_unit_test_setup(test_put_off_opens_the_circuit, setup),
+        cmocka_unit_test_setup(test_one_success_breaks_the_row, setup),
+        cmocka_unit_test_setup(test_retry_is_now, setup),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,319 @@
+/* Plays every transcript of tests/data/smtp against the client core, whole and a byte at a time. */
+#include "relayd/smtp.h"
+#include "tests/unit/relayd/transcript.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define DATA "tests/data/smtp"
+enum { ROOM = 65536, RECIPIENTS = 64 };
+
+struct play {
+    struct smtp *smtp;
+    bool bytewise;
+    char log[ROOM];      /* what happened and was not asked for yet: "C: ...\n", "E: ...\n" */
+    char expected[ROOM]; /* what the transcript says of it */
+    char wire[ROOM];     /* an unfinished line of the client */
+    size_t wire_len;
+    char server[ROOM]; /* what the server is about to say */
+    size_t server_len;
+    char *recipients[RECIPIENTS];
+    struct smtp_envelope envelope;
+    char *sender;
+};
+
+__attribute__((format(printf, 2, 3))) static void note(struct play *p, const char *fmt, ...)
+{
+    size_t at = strlen(p->log);
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(p->log + at, sizeof p->log - at - 1, fmt, args);
+    va_end(args);
+    strcat(p->log, "\n");
+}
+
+static void on_send(void *ctx, const char *bytes, size_t len)
+{
+    struct play *p = ctx;
+    for (size_t i = 0; i < len; i++) {
+        if (bytes[i] != '\n') {
+            p->wire[p->wire_len++] = bytes[i];
+            continue;
+        }
+        assert_true(p->wire_len > 0 && p->wire[p->wire_len - 1] == '\r');
+        note(p, "C: %.*s", (int)p->wire_len - 1, p->wire);
+        p->wire_len = 0;
+    }
+}
+
+static void on_secure(void *ctx)
+{
+    note(ctx, "E: secure");
+}
+
+static void on_ready(void *ctx)
+{
+    note(ctx, "E: ready");
+}
+
+static void on_recipient(void *ctx, size_t index, enum smtp_verdict verdict, const char *reply)
+{
+    static const char *const names[] = {"accepted", "temporary", "permanent"};
+    note(ctx, "E: recipient %zu %s %s", index, names[verdict], reply);
+}
+
+static void on_want_data(void *ctx)
+{
+    note(ctx, "E: want-data");
+}
+
+static void on_result(void *ctx, const struct smtp_result *r)
+{
+    static const char *const names[] = {
+        [SMTP_DELIVERED] = "delivered",
+        [SMTP_NO_RECIPIENT] = "no-recipient",
+        [SMTP_MESSAGE_TEMPORARY] = "message-temporary",
+        [SMTP_MESSAGE_PERMANENT] = "message-permanent",
+        [SMTP_SESSION_FAILED] = "session-failed",
+    };
+    note(ctx, "E: result %s %s %s%s", names[r->outcome], r->command, r->in_doubt ? "in-doubt " : "",
+         r->text);
+}
+
+static void on_closed(void *ctx, enum smtp_close how, const char *text)
+{
+    static const char *const names[] = {"quit", "idle", "failed"};
+    note(ctx, "E: closed %s %s", names[how], text);
+}
+
+static const struct smtp_events events = {
+    .send = on_send,
+    .secure = on_secure,
+    .ready = on_ready,
+    .recipient = on_recipient,
+    .want_data = on_want_data,
+    .result = on_result,
+    .closed = on_closed,
+};
+
+static void free_envelope(struct play *p)
+{
+    for (size_t i = 0; i < RECIPIENTS; i++) {
+        free(p->recipients[i]);
+        p->recipients[i] = NULL;
+    }
+    free(p->sender);
+    p->sender = NULL;
+}
+
+static char *unescaped(const char *word)
+{
+    char buf[2048];
+    snprintf(buf, sizeof buf, "%s", word);
+    transcript_unescape(buf, sizeof buf);
+    return strdup(buf);
+}
+
+static void act_start(struct play *p, char *args)
+{
+    struct play next = {.envelope = {.size = 0}};
+    char *save = NULL;
+    next.sender = unescaped(strtok_r(args, " ", &save));
+    if (strcmp(next.sender, "<>") == 0)
+        next.sender[0] = '\0';
+    for (char *word; (word = strtok_r(NULL, " ", &save));) {
+        if (strncmp(word, "size=", 5) == 0)
+            next.envelope.size = strtoull(word + 5, NULL, 10);
+        else
+            next.recipients[next.envelope.count++] = unescaped(word);
+    }
+    next.envelope.sender = next.sender;
+    next.envelope.recipients = (const char *const *)next.recipients;
+    if (smtp_state(p->smtp) != SMTP_READY) {
+        enum smtp_refusal busy = smtp_start(p->smtp, &next.envelope);
+        note(p, "E: refused %s", smtp_refusal_text(busy));
+        free_envelope(&next);
+        return;
+    }
+    free_envelope(p);
+    p->sender = next.sender;
+    memcpy(p->recipients, next.recipients, sizeof p->recipients);
+    p->envelope = next.envelope;
+    p->envelope.sender = p->sender;
+    p->envelope.recipients = (const char *const *)p->recipients;
+    enum smtp_refusal refusal = smtp_start(p->smtp, &p->envelope);
+    if (refusal != SMTP_STARTED)
+        note(p, "E: refused %s", smtp_refusal_text(refusal));
+}
+
+static void act_body(struct play *p, char *text)
+{
+    char buf[ROOM];
+    snprintf(buf, sizeof buf, "%s", text);
+    size_t len = transcript_unescape(buf, sizeof buf);
+    size_t piece = p->bytewise ? 1 : len;
+    for (size_t i = 0; i < len; i += piece)
+        smtp_body(p->smtp, buf + i, piece);
+}
+
+static void act(struct play *p, char *line)
+{
+    if (strncmp(line, "start ", 6) == 0)
+        act_start(p, line + 6);
+    else if (strncmp(line, "body ", 5) == 0)
+        act_body(p, line + 5);
+    else if (strcmp(line, "end") == 0)
+        smtp_body_end(p->smtp);
+    else if (strcmp(line, "quit") == 0)
+        smtp_quit(p->smtp);
+    else if (strcmp(line, "secured") == 0)
+        smtp_secured(p->smtp);
+    else if (strncmp(line, "lost ", 5) == 0)
+        smtp_lost(p->smtp, line + 5);
+    else
+        fail_msg("unknown action %s", line);
+}
+
+static void begin(struct play *p, const char *options)
+{
+    struct smtp_config config = {.helo = "relay.test", .max_errors = 3};
+    const char *errors = strstr(options, "errors=");
+    if (errors)
+        config.max_errors = (unsigned)strtoul(errors + 7, NULL, 10);
+    config.starttls = strstr(options, "starttls") != NULL;
+    p->smtp = smtp_new(&config, &events, p);
+    assert_non_null(p->smtp);
+}
+
+static void server_says(struct play *p)
+{
+    size_t piece = p->bytewise ? 1 : p->server_len;
+    for (size_t i = 0; i < p->server_len; i += piece)
+        smtp_receive(p->smtp, p->server + i, piece);
+    p->server_len = 0;
+}
+
+static void gather_server(struct play *p, const char *line)
+{
+    long times = 1;
+    if (line[1] == '*')
+        times = strtol(line + 2, NULL, 10);
+    const char *text = strchr(line, line[1] == '=' ? '=' : ':');
+    char buf[8192];
+    text++;
+    snprintf(buf, sizeof buf, "%s", *text == ' ' ? text + 1 : text);
+    size_t len = transcript_unescape(buf, sizeof buf - 2);
+    if (line[1] != '=') {
+        memcpy(buf + len, "\r\n", 3);
+        len += 2;
+    }
+    for (; times > 0; times--, p->server_len += len)
+        memcpy(p->server + p->server_len, buf, len);
+}
+
+static void compare(struct play *p)
+{
+    assert_string_equal(p->log, p->expected);
+    p->log[0] = p->expected[0] = '\0';
+}
+
+static void expect(struct play *p, char *line)
+{
+    if (strncmp(line, "E: errors ", 10) == 0) {
+        assert_int_equal(smtp_errors(p->smtp), strtol(line + 10, NULL, 10));
+        return;
+    }
+    transcript_unescape(line, ROOM);
+    strcat(strcat(p->expected, line), "\n");
+}
+
+static void play_line(struct play *p, char *line)
+{
+    if (line[0] == 'O' || !p->smtp)
+        begin(p, line[0] == 'O' ? line : "");
+    if (line[0] == 'S') {
+        if (p->server_len == 0)
+            compare(p);
+        gather_server(p, line);
+        return;
+    }
+    if (p->server_len > 0)
+        server_says(p);
+    if (line[0] == 'A') {
+        compare(p);
+        act(p, line + 3);
+    } else if (line[0] == 'C' || line[0] == 'E') {
+        expect(p, line);
+    }
+}
+
+static void play_file(const char *path, bool bytewise)
+{
+    struct play *p = calloc(1, sizeof *p);
+    FILE *f = fopen(path, "r");
+    char line[ROOM];
+    assert_non_null(f);
+    print_message("%s %s\n", path, bytewise ? "a byte at a time" : "whole");
+    p->bytewise = bytewise;
+    while (fgets(line, sizeof line, f)) {
+        line[strcspn(line, "\n")] = '\0';
+        if (line[0] != '#' && line[0] != '\0')
+            play_line(p, line);
+    }
+    fclose(f);
+    if (p->server_len > 0)
+        server_says(p);
+    compare(p);
+    free_envelope(p);
+    smtp_free(p->smtp);
+    free(p);
+}
+
+static void test_transcripts(void **state)
+{
+    (void)state;
+    DIR *dir = opendir(DATA);
+    assert_non_null(dir);
+    int played = 0;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        char path[512];
+        size_t len = strlen(entry->d_name);
+        if (len < 5 || strcmp(entry->d_name + len - 4, ".txt") != 0)
+            continue;
+        snprintf(path, sizeof path, DATA "/%s", entry->d_name);
+        play_file(path, false);
+        play_file(path, true);
+        played++;
+    }
+    closedir(dir);
+    assert_true(played >= 30);
+}
+
+static void test_state_names(void **state)
+{
+    (void)state;
+    for (int i = 0; i < SMTP_STATES; i++)
+        assert_non_null(smtp_state_name((enum smtp_state)i));
+}
+
+static void test_new_refuses_bad_names(void **state)
+{
+    (void)state;
+    assert_null(smtp_new(&(struct smtp_config){.helo = "a\r\nb", .max_errors = 3}, &events, NULL));
+    assert_null(smtp_new(&(struct smtp_config){.helo = "", .max_errors = 3}, &events, NULL));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_transcripts),
+        cmocka_unit_test(test_state_names),
+        cmocka_unit_test(test_new_refuses_bad_names),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
