@@ -123,7 +123,7 @@ check-tidy:
 	    xargs -P 2 -n 6 sh -c 'clang-tidy --quiet "$$@" -- -std=c17 $(CPPFLAGS_TIDY) $(PKG_CFLAGS) 2>/dev/null' clang-tidy
 
 check-cppcheck:
-	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --suppressions-list=.cppcheck -D_GNU_SOURCE -I. \
+	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr -D_GNU_SOURCE -I. \
 	    '-Djson_array_foreach(a,i,v)=for(;;)' '-Djson_object_foreach(o,k,v)=for(;;)' \
 	    --enable=warning,performance,portability -j 2 lib spool fetcherd hygiene relayd ctl
 

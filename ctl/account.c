@@ -6,6 +6,7 @@
 #include "ctl/password.h"
 #include "lib/clock.h"
 #include "lib/secret.h"
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,7 +116,9 @@ static int carry_out(const struct ctl *ctl, json_t *request, const char *done)
         print_json(reply);
     else {
         print_styled(&ctl->screen, PRINT_TITLE, name != NULL ? name : "");
-        fprintf(ctl->screen.out, ": %s\n", done);
+        fputs(": ", ctl->screen.out);
+        print_styled(&ctl->screen, PRINT_PLAIN, done);
+        fputc('\n', ctl->screen.out);
     }
     json_decref(reply);
     free(name);
@@ -135,8 +138,11 @@ int account_add(struct ctl *ctl, const struct args *args)
         if (args->value[needed[i]] == NULL)
             return command_fail(CTL_USAGE, "--%s is needed", option_name(needed[i]));
     json_t *request = named_request("account.add", args);
+    char done[2 * PATH_MAX];
+    (void)snprintf(done, sizeof done, "added; to poll it now: %s fetch %s --wait", ctl->self,
+                   args->words[0]);
     if (put_options(args, request, &problem) && put_password(ctl, args, true, request, &problem))
-        return carry_out(ctl, request, "added; its first poll begins as soon as fetcherd runs");
+        return carry_out(ctl, request, done);
     json_decref(request);
     return problem_report(&problem);
 }

@@ -34,7 +34,6 @@ static void add_row(struct table *table, const json_t *account)
     char last[PRINT_SHORT], next[PRINT_SHORT], on_server[PRINT_SHORT], large[PRINT_SHORT];
     int64_t now = clock_now(), last_ok = field_time(account, "last_ok");
     const char *state = field_text(account, "state");
-    bool disabled = strcmp(state, "disabled") == 0;
     int64_t next_poll = field_time(account, "next_poll");
     if (next_poll > 0 && next_poll < now)
         next_poll = now;
@@ -43,7 +42,7 @@ static void add_row(struct table *table, const json_t *account)
                          field_text(account, "name"),
                          state,
                          last_ok > 0 ? print_when(last_ok, now, last) : "never",
-                         disabled ? "-" : print_when(next_poll, now, next),
+                         next_poll == 0 ? "-" : print_when(next_poll, now, next),
                          number_or_dash(account, "on_server", on_server),
                          number_or_dash(account, "too_large", large),
                          field_text(account, "error"),
@@ -68,7 +67,10 @@ void accounts_table(const struct screen *screen, const json_t *accounts)
     struct table *table = table_new(columns);
     size_t i;
     json_t *account;
-    json_array_foreach(accounts, i, account) add_row(table, account);
+    json_array_foreach(accounts, i, account)
+    {
+        add_row(table, account);
+    }
     table_print(table, screen);
     table_free(table);
 }

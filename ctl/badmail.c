@@ -156,8 +156,11 @@ static void print_failed(const json_t *reply)
 {
     const char *id;
     json_t *why;
-    json_object_foreach(json_object_get(reply, "failed"), id, why)(void) command_fail(
-        CTL_FAILED, "%s: %s", id, json_is_string(why) ? json_string_value(why) : "it failed");
+    json_object_foreach(json_object_get(reply, "failed"), id, why)
+    {
+        const char *text = json_is_string(why) ? json_string_value(why) : "it failed";
+        (void)command_fail(CTL_FAILED, "%s: %s", id, text);
+    }
 }
 
 static int act(const struct ctl *ctl, const struct args *args, const char *cmd,
@@ -187,8 +190,10 @@ static void print_replayed(const struct screen *screen, const json_t *reply)
     const char *old;
     json_t *fresh;
     json_object_foreach(json_object_get(reply, "replayed"), old, fresh)
+    {
         fprintf(screen->out, "%s is on its way again, as %s\n", old,
                 json_is_string(fresh) ? json_string_value(fresh) : "a new message");
+    }
 }
 
 static void print_deleted(const struct screen *screen, const json_t *reply)
@@ -196,7 +201,9 @@ static void print_deleted(const struct screen *screen, const json_t *reply)
     size_t i;
     const json_t *id;
     json_array_foreach(json_object_get(reply, "deleted"), i, id)
+    {
         fprintf(screen->out, "%s deleted\n", json_is_string(id) ? json_string_value(id) : "?");
+    }
 }
 
 int badmail_replay(struct ctl *ctl, const struct args *args)

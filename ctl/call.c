@@ -55,10 +55,33 @@ static json_t *ask_once(const struct ctl *ctl, const char *daemon, const json_t 
                         struct error *err)
 {
     char program[PATH_MAX];
+    struct oneshot oneshot = {
+        .program = program,
+        .conf_file = ctl->conf_file,
+        .state_dir = ctl->conf->state_dir,
+        .timeout_ms = ONCE_TIMEOUT,
+        .verbose = ctl->verbose,
+    };
     if (oneshot_program(daemon, program, sizeof program))
-        return oneshot_ask(program, ctl->conf_file, request, ONCE_TIMEOUT, ctl->verbose, err);
+        return oneshot_ask(&oneshot, request, err);
     (void)error_set(err, ERROR_PERMANENT, "its program is not beside popferryctl");
     return NULL;
+}
+
+/* A file or directory of the daemon's is missing, though not its program. */
+static bool is_uninitialised(const struct error *err)
+{
+    return strstr(err->text, "No such file") != NULL && strstr(err->text, "cannot run") == NULL;
+}
+
+/* A daemon that should have answered and did not, or could not be run. */
+static void blame(const char *daemon, const struct error *err, struct problem *problem)
+{
+    if (err->kind == ERROR_TEMPORARY) /* the text begins with the daemon's name */
+        (void)problem_set(problem, CTL_DOWN, "%s; see its log, and restart it", err->text);
+    else
+        (void)problem_set(problem, CTL_FAILED, "%s: %s%s", daemon, err->text,
+                          is_uninitialised(err) ? "; popferryctl init makes what is missing" : "");
 }
 
 static json_t *ask_anyhow(const struct ctl *ctl, const char *daemon, const json_t *request,
@@ -80,12 +103,7 @@ static json_t *ask_anyhow(const struct ctl *ctl, const char *daemon, const json_
             break;
         (void)nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
     }
-    bool stuck = err.kind == ERROR_TEMPORARY;
-    const char *advice = stuck ? "; it runs but does not answer, see its log"
-                         : strstr(err.text, "No such file") != NULL
-                             ? "; popferryctl init makes what is missing"
-                             : "";
-    (void)problem_set(problem, stuck ? CTL_DOWN : CTL_FAILED, "%s: %s%s", daemon, err.text, advice);
+    blame(daemon, &err, problem);
     return NULL;
 }
 
@@ -101,8 +119,7 @@ static json_t *ask_running(const struct ctl *ctl, const char *daemon, const json
                           "%s is not running; start it by its supervisor, or with: %s", daemon,
                           call_how_to_start(ctl, daemon, start, sizeof start));
     else if (reply == NULL)
-        (void)problem_set(problem, err.kind == ERROR_TEMPORARY ? CTL_DOWN : CTL_FAILED, "%s: %s",
-                          daemon, err.text);
+        blame(daemon, &err, problem);
     return reply;
 }
 

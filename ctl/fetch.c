@@ -28,8 +28,11 @@ static const json_t *find_account(const json_t *accounts, const char *name)
 {
     size_t i;
     const json_t *account;
-    json_array_foreach(accounts, i,
-                       account) if (strcmp(field_text(account, "name"), name) == 0) return account;
+    json_array_foreach(accounts, i, account)
+    {
+        if (strcmp(field_text(account, "name"), name) == 0)
+            return account;
+    }
     return NULL;
 }
 
@@ -65,8 +68,10 @@ static json_t *wait_for(const struct ctl *ctl, const json_t *rounds, int64_t tim
         size_t done = 0, all = json_object_size(rounds);
         const char *name;
         json_t *round;
-        json_object_foreach((json_t *)rounds, name,
-                            round) if (round_done(find_account(accounts, name), round)) done++;
+        json_object_foreach((json_t *)rounds, name, round)
+        {
+            done += round_done(find_account(accounts, name), round);
+        }
         bool end = done == all || clock_monotonic() >= deadline;
         show_progress(ctl, done, all, end);
         if (end)
@@ -82,6 +87,8 @@ static json_t *outcome_of(const char *name, const json_t *account, const json_t 
     const char *error = field_text(account, "error");
     if (account == NULL)
         error = "the account was removed meanwhile";
+    else if (json_is_false(json_object_get(account, "enabled")))
+        error = "the account was disabled meanwhile";
     else if (!round_done(account, round))
         error = "not done yet: the time to wait is up";
     return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:o}", "name", name, "ok", error[0] == '\0',

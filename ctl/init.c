@@ -7,12 +7,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 struct init {
     struct ctl *ctl;
+    uid_t uid; /* whom what is made is given to; our own unless --user says another */
+    gid_t gid;
     json_t *made, *present; /* paths */
 };
 
@@ -55,6 +58,11 @@ static bool make_parents(const char *path, struct problem *problem)
     return true;
 }
 
+static bool give_away(const struct init *init, const char *path)
+{
+    return init->uid == geteuid() || lchown(path, init->uid, init->gid) == 0;
+}
+
 static bool make_dir(const struct init *init, const char *path, mode_t mode,
                      struct problem *problem)
 {
@@ -70,7 +78,7 @@ static bool make_dir(const struct init *init, const char *path, mode_t mode,
     }
     if (!make_parents(path, problem))
         return false;
-    if (mkdir(path, mode) < 0 || chmod(path, mode) < 0)
+    if (mkdir(path, mode) < 0 || chmod(path, mode) < 0 || !give_away(init, path))
         return cannot_make(path, problem);
     note(init, true, path);
     return true;
@@ -89,7 +97,8 @@ static bool make_conf(const struct init *init, struct problem *problem)
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
     if (fd < 0)
         return cannot_make(path, problem);
-    bool ok = write(fd, conf_default_text, len) == (ssize_t)len && fsync(fd) == 0;
+    bool ok = write(fd, conf_default_text, len) == (ssize_t)len && fsync(fd) == 0 &&
+              (init->uid == geteuid() || fchown(fd, geteuid(), init->gid) == 0);
     if (!ok) {
         ok = cannot_make(path, problem);
         (void)unlink(path);
@@ -114,19 +123,22 @@ static bool make_spool(const struct init *init, struct problem *problem)
     struct error err = {0};
     if (!make_dir(init, root, 0750, problem))
         return false;
-    for (int dir = 0; dir < SPOOL_DIRS; dir++) {
-        (void)snprintf(path, sizeof path, "%s/%s", root, spool_dir_name((enum spool_dir)dir));
-        was[dir] = exists(path);
+    for (int i = 0; i < SPOOL_DIRS; i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", root, spool_dir_name((enum spool_dir)i));
+        was[i] = exists(path);
     }
     struct spool *spool = spool_open(root, true, &err);
     if (spool == NULL)
         return problem_set(problem, CTL_FAILED, "%s", err.text);
-    for (int dir = 0; dir < SPOOL_DIRS; dir++) {
+    int dir = 0;
+    for (; dir < SPOOL_DIRS; dir++) {
         (void)snprintf(path, sizeof path, "%s/%s", root, spool_dir_name((enum spool_dir)dir));
         note(init, !was[dir], path);
+        if (!was[dir] && !give_away(init, path))
+            break;
     }
     spool_close(spool);
-    return true;
+    return dir == SPOOL_DIRS || cannot_make(path, problem);
 }
 
 /* What daemons keep in the state directory. */
@@ -193,11 +205,29 @@ static bool make_all(struct init *init, struct problem *problem)
            make_ledgers(init, problem);
 }
 
+static bool find_owner(struct init *init, const char *user, struct problem *problem)
+{
+    if (user == NULL)
+        return true;
+    const struct passwd *entry = getpwnam(user);
+    if (entry == NULL)
+        return problem_set(problem, CTL_FAILED,
+                           "there is no user %s; make one: useradd --system %s", user, user);
+    if (geteuid() != 0 && entry->pw_uid != geteuid())
+        return problem_set(problem, CTL_FAILED, "only root can give files to %s", user);
+    init->uid = entry->pw_uid;
+    init->gid = entry->pw_gid;
+    return true;
+}
+
 int init_run(struct ctl *ctl, const struct args *args)
 {
-    (void)args;
-    struct init init = {.ctl = ctl, .made = json_array(), .present = json_array()};
+    struct init init = {.ctl = ctl, .uid = geteuid(), .gid = getegid()};
     struct problem problem;
+    if (!find_owner(&init, args->value[OPTION_USER], &problem))
+        return problem_report(&problem);
+    init.made = json_array();
+    init.present = json_array();
     bool ok = make_all(&init, &problem);
     if (ctl->json) {
         json_t *all =

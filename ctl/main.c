@@ -16,8 +16,10 @@ enum {
 
 static const struct command commands[] = {
     {.name = "init",
-     .words = "",
+     .words = "[--user USER]",
      .help = "make directories, keys and ledgers; safe to repeat",
+     .more = "Run by root, --user names the user that the daemons run as; what is made is theirs.",
+     .options = OPTION_BIT(OPTION_USER),
      .needs_no_conf = true,
      .run = init_run},
     {.name = "status",

@@ -4,12 +4,14 @@
 #include "lib/clock.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -62,25 +64,41 @@ static bool make_pipes(int pipes[3][2], struct error *err)
     return true;
 }
 
-static bool child_start(struct child *child, const char *program, const char *conf_file,
-                        struct error *err)
+/* Root becomes whoever owns the state directory; all others stay what they are. */
+static bool become_owner(const char *state_dir)
+{
+    struct stat st;
+    if (geteuid() != 0 || stat(state_dir, &st) < 0 || st.st_uid == 0)
+        return true;
+    return setgroups(0, NULL) == 0 && setgid(st.st_gid) == 0 && setuid(st.st_uid) == 0;
+}
+
+/* The child's part. */
+__attribute__((noreturn)) static void child_run(const struct oneshot *oneshot, int in, int out,
+                                                int err)
+{
+    char *const argv[] = {(char *)oneshot->program, (char *)"-c", (char *)oneshot->conf_file,
+                          (char *)"-1", NULL};
+    (void)dup2(in, STDIN_FILENO);
+    (void)dup2(out, STDOUT_FILENO);
+    (void)dup2(err, STDERR_FILENO);
+    (void)signal(SIGPIPE, SIG_DFL);
+    if (become_owner(oneshot->state_dir))
+        (void)execv(oneshot->program, argv);
+    (void)dprintf(STDERR_FILENO, "cannot run %s: %s\n", oneshot->program, strerror(errno));
+    _exit(127);
+}
+
+static bool child_start(struct child *child, const struct oneshot *oneshot, struct error *err)
 {
     int pipes[3][2]; /* its standard input, output, error */
     if (!make_pipes(pipes, err))
         return false;
     child->pid = fork();
-    if (child->pid == 0) {
-        (void)dup2(pipes[0][0], STDIN_FILENO);
-        (void)dup2(pipes[1][1], STDOUT_FILENO);
-        (void)dup2(pipes[2][1], STDERR_FILENO);
-        (void)signal(SIGPIPE, SIG_DFL);
-        char *const argv[] = {(char *)program, (char *)"-c", (char *)conf_file, (char *)"-1", NULL};
-        (void)execv(program, argv);
-        (void)dprintf(STDERR_FILENO, "cannot run %s: %s\n", program, strerror(errno));
-        _exit(127);
-    }
+    if (child->pid == 0)
+        child_run(oneshot, pipes[0][0], pipes[1][1], pipes[2][1]);
     if (child->pid < 0)
-        (void)error_errno(err, "cannot start %s", program);
+        (void)error_errno(err, "cannot start %s", oneshot->program);
     (void)close(pipes[0][0]);
     (void)close(pipes[1][1]);
     (void)close(pipes[2][1]);
@@ -195,10 +213,10 @@ static json_t *judge(struct child *child, const char *program, bool in_time, str
     return NULL;
 }
 
-json_t *oneshot_ask(const char *program, const char *conf_file, const json_t *request,
-                    int timeout_ms, bool verbose, struct error *err)
+json_t *oneshot_ask(const struct oneshot *oneshot, const json_t *request, struct error *err)
 {
-    struct child child = {.reply.limit = REPLY_MAX, .words.limit = 65536};
+    struct child child = {
+        .in = -1, .out = -1, .err = -1, .reply.limit = REPLY_MAX, .words.limit = 65536};
     char *text = json_dumps(request, JSON_COMPACT);
     json_t *reply = NULL;
     if (text == NULL) {
@@ -206,20 +224,20 @@ json_t *oneshot_ask(const char *program, const char *conf_file, const json_t *re
         return NULL;
     }
     void (*before)(int) = signal(SIGPIPE, SIG_IGN);
-    if (child_start(&child, program, conf_file, err)) {
+    if (child_start(&child, oneshot, err)) {
         bool in_time =
-            converse(&child, text, strlen(text), clock_monotonic() + (int64_t)timeout_ms);
+            converse(&child, text, strlen(text), clock_monotonic() + oneshot->timeout_ms);
         if (!in_time)
             (void)kill(child.pid, SIGKILL);
         while (waitpid(child.pid, NULL, 0) < 0 && errno == EINTR)
             ;
-        if (verbose && child.words.bytes != NULL)
+        if (oneshot->verbose && child.words.bytes != NULL)
             fprintf(stderr, "%s", child.words.bytes);
-        reply = judge(&child, program, in_time, err);
-        close_fd(&child.in);
-        close_fd(&child.out);
-        close_fd(&child.err);
+        reply = judge(&child, oneshot->program, in_time, err);
     }
+    close_fd(&child.in);
+    close_fd(&child.out);
+    close_fd(&child.err);
     (void)signal(SIGPIPE, before);
     free(child.reply.bytes);
     free(child.words.bytes);

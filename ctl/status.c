@@ -12,7 +12,8 @@
 
 #define STATUS_TIMEOUT (3 * (int)CLOCK_SECOND)
 
-/* {"up": true, ...}, or {"up": false, "error": ..., "start": ...}. */
+/* {"up": true, ...}, or {"up": false, "error": ...}, with "start", the command, when nobody is
+ * there at all. */
 static json_t *ask(const struct ctl *ctl, const char *daemon)
 {
     struct error err = {0};
@@ -24,9 +25,11 @@ static json_t *ask(const struct ctl *ctl, const char *daemon)
         json_object_set_new(reply, "up", json_true());
         return reply;
     }
-    json_t *down = json_pack("{s:b, s:s, s:s}", "up", false, "error",
-                             reply != NULL ? field_text(reply, "error") : err.text, "start",
-                             call_how_to_start(ctl, daemon, start, sizeof start));
+    json_t *down = json_pack("{s:b, s:s}", "up", false, "error",
+                             reply != NULL ? field_text(reply, "error") : err.text);
+    if (err.kind == ERROR_MISSING)
+        json_object_set_new(down, "start",
+                            json_string(call_how_to_start(ctl, daemon, start, sizeof start)));
     json_decref(reply);
     return down;
 }
@@ -56,7 +59,7 @@ int status_run(struct ctl *ctl, const struct args *args)
 {
     (void)args;
     struct problem problem = {0};
-    json_t *replies[3], *all = json_object();
+    json_t *replies[3] = {NULL}, *all = json_object();
     for (int i = 0; call_daemons[i] != NULL; i++) {
         replies[i] = ask(ctl, call_daemons[i]);
         json_object_set(all, call_daemons[i], replies[i]);

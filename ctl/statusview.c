@@ -40,8 +40,8 @@ static void hygiene_line(const json_t *reply, char *buf, size_t size)
 
 static void relayd_line(const json_t *reply, char *buf, size_t size)
 {
-    (void)snprintf(buf, size, "to %s; %lld connections, %lld to be tried again later",
-                   field_text(reply, "relay"), (long long)field_int(reply, "connections"),
+    (void)snprintf(buf, size, "to %s; %lld connections, %lld put off", field_text(reply, "relay"),
+                   (long long)field_int(reply, "connections"),
                    (long long)field_int(json_object_get(reply, "queue"), "deferred"));
 }
 
@@ -132,8 +132,13 @@ static void daemon_concerns(struct concerns *concerns, const json_t *status)
         const json_t *reply = json_object_get(status, daemons[i].name);
         if (field_true(reply, "up"))
             continue;
-        concern(concerns, "%s: start it by its supervisor, or with", field_text(reply, "error"));
-        advice(concerns, "%s", field_text(reply, "start"));
+        const char *start = field_text(reply, "start"), *error = field_text(reply, "error");
+        if (start[0] == '\0') {
+            concern(concerns, "%s; see its log, and restart it", error);
+            continue;
+        }
+        concern(concerns, "%s: start it by its supervisor, or with", error);
+        advice(concerns, "%s", start);
     }
 }
 
@@ -174,14 +179,17 @@ static void failure_concerns(struct concerns *concerns, const json_t *account)
     }
 }
 
-static void size_concerns(struct concerns *concerns, const json_t *account)
+static void size_concerns(struct concerns *concerns, const json_t *account, int64_t limit)
 {
     const char *name = field_text(account, "name");
     long long large = (long long)field_int(account, "too_large");
+    char size[PRINT_SHORT], over[PRINT_SHORT + 8] = "";
     if (large == 0)
         return;
-    concern(concerns, "account %s: %lld message%s on the server, too large to fetch", name, large,
-            large == 1 ? " stays" : "s stay");
+    if (limit > 0)
+        (void)snprintf(over, sizeof over, " (over %s)", print_size((uint64_t)limit, size));
+    concern(concerns, "account %s: %lld message%s on the server, too large to fetch%s", name, large,
+            large == 1 ? " stays" : "s stay", over);
     advice(concerns, "%s fetch %s      # once fetch { message-size } is raised",
            concerns->ctl->self, name);
 }
@@ -205,6 +213,7 @@ void statusview_print(const struct ctl *ctl, const json_t *status)
     size_t i;
     const json_t *account;
     struct concerns concerns = {.ctl = ctl};
+    int64_t limit = field_int(json_object_get(status, "fetcherd"), "size_limit");
     for (i = 0; i < DAEMONS; i++)
         print_daemon(&ctl->screen, daemons[i].name, json_object_get(status, daemons[i].name), i);
     print_spool(&ctl->screen, status);
@@ -216,7 +225,7 @@ void statusview_print(const struct ctl *ctl, const json_t *status)
     json_array_foreach(json_object_get(status, "accounts"), i, account)
     {
         failure_concerns(&concerns, account);
-        size_concerns(&concerns, account);
+        size_concerns(&concerns, account, limit);
     }
     if (concerns.count == 0)
         fputs("\nAll is well.\n", ctl->screen.out);

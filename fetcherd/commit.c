@@ -9,7 +9,6 @@
 
 #include "fetcherd/poll.h"
 #include "lib/clock.h"
-#include "lib/log.h"
 #include "spool/batch.h"
 
 struct commit {
@@ -101,11 +100,7 @@ static void on_synced(void *arg, struct batch *batch, int failed_errno)
     struct commit *c = arg;
     bool removed = !account_set_by_key(&c->f->accounts, c->account);
 
-    if (failed_errno)
-        LOG(LOG_ALARM, "sync-failed", KVN("messages", (long long)c->count),
-            KV("error", strerror(failed_errno)),
-            KV("advice", "the batch is discarded and will be fetched again; see to the disk"));
-    if (failed_errno || removed) {
+    if (failed_errno || removed) { /* spool/batch has told of the failure */
         batch_discard(batch);
         finish(c, false);
         return;

@@ -18,6 +18,9 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 
+/* A new account is first polled by itself after this; a person may set right what is wrong. */
+#define FIRST_POLL (30 * CLOCK_SECOND)
+
 static void wake(struct fetcherd *f)
 {
     if (f->poll)
@@ -126,7 +129,7 @@ static json_t *answer_add(struct daemon *d, const json_t *request)
         account_free(a);
         return refusal;
     }
-    a->next_poll = clock_now();
+    a->next_poll = clock_now() + FIRST_POLL;
     ledger_account_add(f->ledger, a, sealed);
     ledger_account_progress(f->ledger, a);
     account_set_add(&f->accounts, a);
@@ -195,7 +198,9 @@ static json_t *set_enabled(struct daemon *d, const json_t *request, bool on)
     a->enabled = on;
     if (on)
         schedule_reset(a, clock_now());
-    else if (a->session)
+    else
+        a->round_done = a->round; /* nobody is to wait for it */
+    if (!on && a->session)
         session_abort(a->session);
     ledger_account_set(f->ledger, a, NULL);
     ledger_account_progress(f->ledger, a);

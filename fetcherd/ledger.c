@@ -220,8 +220,10 @@ char *ledger_account_secret(struct ledger *ledger, int64_t account)
     sqlite3_stmt *st =
         db_query(ledger->db, "SELECT secret FROM account WHERE key = ?1", DB_INT(account));
 
-    while (db_row(ledger->db, st))
+    if (db_row(ledger->db, st)) {
         sealed = strdup(db_column_text(st, 0));
+        db_done(st);
+    }
     return sealed ? sealed : strdup("");
 }
 

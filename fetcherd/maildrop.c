@@ -229,6 +229,21 @@ static enum maildrop_action attempt(enum maildrop_action how, const struct ledge
     return MAILDROP_STEP_OVER;
 }
 
+/* The row may know better than LIST, from counting; but then it counted only until it stopped. */
+static enum maildrop_action act_on_too_large(const struct maildrop_item *item,
+                                             const struct ledger_message *row,
+                                             const struct maildrop_policy *policy)
+{
+    bool counted = item->size <= policy->size_limit;
+
+    if (row->size <= policy->size_limit)
+        return MAILDROP_FETCH;
+    if (counted && ((policy->by_hand && row->attempts < MAILDROP_ATTEMPTS) ||
+                    row->changed + CLOCK_DAY <= policy->now))
+        return MAILDROP_FETCH;
+    return MAILDROP_TOO_LARGE;
+}
+
 static enum maildrop_action act_on_known(const struct maildrop_item *item,
                                          const struct ledger_message *row,
                                          const struct maildrop_policy *policy)
@@ -242,8 +257,7 @@ static enum maildrop_action act_on_known(const struct maildrop_item *item,
             return item->shares_uidl ? MAILDROP_VERIFY : MAILDROP_DELETE;
         return MAILDROP_WAIT;
     case LEDGER_TOO_LARGE:
-        /* The row may know better than LIST, from counting. */
-        return row->size > policy->size_limit ? MAILDROP_TOO_LARGE : MAILDROP_FETCH;
+        return act_on_too_large(item, row, policy);
     case LEDGER_GONE:
     case LEDGER_VANISHED:
         return attempt(MAILDROP_VERIFY, row, policy);
@@ -284,6 +298,8 @@ static void order_fetches(struct maildrop *m, uint32_t max)
             else
                 m->left_over++;
         }
+        if (!failed_before)
+            m->safe_count = m->fetch_count;
     }
 }
 

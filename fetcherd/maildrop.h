@@ -60,6 +60,7 @@ struct maildrop {
     size_t lost_count;
     uint32_t *fetches, *deletes; /* indexes of items, in the order to act */
     size_t fetch_count, delete_count;
+    size_t safe_count; /* of the fetches: the first ones; the rest failed before and may again */
     uint32_t totals[MAILDROP_ACTIONS];
     uint32_t left_over; /* to be fetched, but beyond fetch_max */
     /* inner */

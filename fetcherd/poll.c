@@ -54,7 +54,8 @@ static void account_failure(struct poll *p, struct account *a, const struct sess
     snprintf(a->error, sizeof a->error, "%.20s%s%s", r->command, r->command[0] ? ": " : "",
              r->error);
     LOG(LOG_WARN, "poll-failed", KV("account", a->name), KV("server", a->server),
-        KV("command", r->command), KV("error", r->error), KVN("failures", a->failures));
+        KV("command", r->command[0] ? r->command : NULL), KV("error", r->error),
+        KVN("failures", a->failures));
     if (r->bad_password && schedule_bad_password(a))
         LOG(LOG_ALARM, "account-paused", KV("account", a->name), KV("server", a->server),
             KVN("refusals", a->bad_passwords),
@@ -124,7 +125,7 @@ static void on_resolved(void *arg)
     const char *disk = watch_disk_low(f->watch);
 
     free(arg);
-    if (f->daemon->stopping || b.account->removed) {
+    if (f->daemon->stopping || b.account->removed || !b.account->enabled) {
         poll_ended(b.poll, b.account, &none);
         return;
     }

@@ -123,13 +123,17 @@ void resolve_heard(struct resolve *r, const char *id, const char *state)
 
 static void inquiry_free(struct inquiry *q)
 {
+    event_free(q->step);
+    free(q);
+}
+
+static void inquiry_unlink(struct inquiry *q)
+{
     struct inquiry **at = &q->resolve->inquiries;
 
     while (*at != q)
         at = &(*at)->next;
     *at = q->next;
-    event_free(q->step);
-    free(q);
 }
 
 static void inquiry_end(struct inquiry *q)
@@ -138,6 +142,7 @@ static void inquiry_end(struct inquiry *q)
     void *arg = q->arg;
 
     flush_heard(q->resolve);
+    inquiry_unlink(q);
     inquiry_free(q);
     done(arg);
 }
@@ -292,8 +297,10 @@ void resolve_free(struct resolve *r)
     if (!r)
         return;
     flush_heard(r);
-    while (r->inquiries)
-        inquiry_free(r->inquiries);
+    for (struct inquiry *q = r->inquiries, *next; q; q = next) {
+        next = q->next;
+        inquiry_free(q);
+    }
     event_free(r->flush);
     free(r);
 }

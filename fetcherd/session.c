@@ -154,7 +154,7 @@ static void on_broken(struct session *s, const struct pop3_event *event)
 
     if (event->data)
         log_escape(line, sizeof line, event->data, event->len);
-    mail_charge_current(s, event->problem);
+    mail_out_of_step(s, event->problem);
     session_fail(s, pop3_command_name(event->command), "%s%s%s%s", event->problem,
                  event->data ? ": \"" : "", line, event->data ? "\"" : "");
 }

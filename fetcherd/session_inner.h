@@ -53,12 +53,15 @@ struct session {
     struct maildrop drop;
     uint64_t size_limit;
     size_t fetch_sent, fetch_answered;
+    size_t fetch_limit; /* how far of the plan's fetches this session goes; see take_risks */
     struct intake intake;
     uint32_t *deletes; /* items, in the order of DELE; room for every one */
     size_t delete_count, delete_sent, delete_answered;
     uint32_t *deleted; /* those whose DELE was accepted */
     size_t deleted_count;
 
+    struct message_writer *held; /* received whole, but see release_held */
+    uint32_t held_item;
     struct commit *commit; /* being filled; NULL: none */
     struct commit **syncing;
     size_t syncing_count;
@@ -110,6 +113,8 @@ void mail_event(struct session *s, const struct pop3_event *event);
 void mail_advance(struct session *s);
 /* The connection broke: the message that was awaited is charged an attempt. */
 void mail_charge_current(struct session *s, const char *why);
+/* What the server said makes no sense: the message just received is doubtful, if there is one. */
+void mail_out_of_step(struct session *s, const char *why);
 /* Ends what is open of messages; what was received whole is committed, unless `discard`. */
 void mail_close(struct session *s, bool discard);
 

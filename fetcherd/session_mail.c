@@ -79,6 +79,17 @@ void mail_charge_current(struct session *s, const char *why)
         charge(s, &s->drop.items[current_item(s)], why);
 }
 
+void mail_out_of_step(struct session *s, const char *why)
+{
+    if (!s->held) {
+        mail_charge_current(s, why);
+        return;
+    }
+    charge(s, &s->drop.items[s->held_item], why);
+    message_abandon(s->held);
+    s->held = NULL;
+}
+
 static void on_retr_refused(struct session *s, const struct reply *reply)
 {
     const struct maildrop_item *item = &s->drop.items[current_item(s)];
@@ -94,21 +105,24 @@ static void on_retr_refused(struct session *s, const struct reply *reply)
 static void on_too_large(struct session *s)
 {
     const struct maildrop_item *item = &s->drop.items[current_item(s)];
+    const struct ledger_message *known = maildrop_row(&s->drop, item);
     struct ledger_message row = row_of(s, item);
     char uidl[POP3_UIDL_MAX + 1];
 
     item_uidl(s, item, uidl);
+    bool told = known && known->state == LEDGER_TOO_LARGE;
     row.state = LEDGER_TOO_LARGE;
+    row.attempts = told ? row.attempts + 1 : 1;
     row.size = item->size > s->intake.size ? item->size : s->intake.size;
     row.id[0] = '\0';
     ledger_begin(s->f->ledger);
     ledger_message_put(s->f->ledger, s->account->key, &row);
     ledger_commit(s->f->ledger);
-    LOG(LOG_WARN, "message-too-large", KV("account", s->account->name), KVN("number", item->number),
-        KV("uidl", uidl), KVN("listed", (long long)item->size),
+    LOG(told ? LOG_DETAIL : LOG_WARN, "message-too-large", KV("account", s->account->name),
+        KVN("number", item->number), KV("uidl", uidl), KVN("listed", (long long)item->size),
         KVN("counted", (long long)s->intake.size), KVN("limit", (long long)s->size_limit));
     s->result.too_large++;
-    s->result.more = true;
+    s->result.more = !told; /* the others, in a fresh session */
     session_finish(s);
 }
 
@@ -169,6 +183,17 @@ static void put_in_batch(struct session *s, struct message_writer *writer, uint3
         start_commit(s);
 }
 
+/* The last message is put in its batch when what follows it makes sense: a server that does not
+ * stuff dots ends a message early, and the rest of it is then taken for answers. */
+static void release_held(struct session *s)
+{
+    struct message_writer *writer = s->held;
+
+    s->held = NULL;
+    if (writer)
+        put_in_batch(s, writer, s->held_item);
+}
+
 /* The server is slowed down while the disk does not keep up. */
 static void pace(struct session *s)
 {
@@ -182,11 +207,14 @@ static void pace(struct session *s)
 void mail_close(struct session *s, bool discard)
 {
     intake_abandon(&s->intake);
-    if (discard)
+    if (discard) {
+        message_abandon(s->held);
+        s->held = NULL;
         commit_discard(s->commit);
-    else if (s->commit)
-        start_commit(s);
-    s->commit = NULL;
+        s->commit = NULL;
+    }
+    release_held(s);
+    start_commit(s);
     for (size_t i = 0; i < s->syncing_count; i++)
         commit_orphan(s->syncing[i]);
     s->syncing_count = 0;
@@ -254,6 +282,13 @@ static bool is_duplicate(struct session *s, uint32_t index, const struct message
     return true;
 }
 
+static void hold(struct session *s, struct message_writer *writer, uint32_t index)
+{
+    release_held(s);
+    s->held = writer;
+    s->held_item = index;
+}
+
 static void on_message_end(struct session *s)
 {
     uint32_t index = current_item(s);
@@ -268,7 +303,7 @@ static void on_message_end(struct session *s)
     if (is_duplicate(s, index, writer))
         message_abandon(writer);
     else
-        put_in_batch(s, writer, index);
+        hold(s, writer, index);
 }
 
 static void on_message_data(struct session *s, const struct pop3_event *event)
@@ -298,6 +333,8 @@ static void on_retr_reply(struct session *s, const struct reply *reply)
 
 void mail_event(struct session *s, const struct pop3_event *event)
 {
+    if (event->type == POP3_EV_REPLY)
+        release_held(s);
     if (event->type == POP3_EV_MESSAGE_DATA)
         on_message_data(s, event);
     else if (event->type == POP3_EV_MESSAGE_END)
@@ -317,7 +354,7 @@ static void send_more(struct session *s)
         uint32_t item;
         if (s->delete_sent < s->delete_count) {
             item = s->deletes[s->delete_sent++];
-        } else if (s->fetch_sent < s->drop.fetch_count) {
+        } else if (s->fetch_sent < s->fetch_limit) {
             item = s->drop.fetches[s->fetch_sent++];
             command = POP3_CMD_RETR;
         } else {
@@ -356,9 +393,23 @@ static void rearm_wait(struct session *s)
     (void)evtimer_add(s->wait_timer, &wait);
 }
 
+/* Messages that failed before may break the session, and what was deleted in it would come back. So
+ * they are tried only by a session that has nothing to lose; otherwise the next one does it. */
+static bool take_risks(struct session *s)
+{
+    if (s->fetch_limit == s->drop.fetch_count || s->result.fetched > 0 || s->deleted_count > 0)
+        return false;
+    s->fetch_limit = s->drop.fetch_count;
+    session_set_step(s, SESSION_WORKING);
+    send_more(s);
+    return true;
+}
+
 static void quit(struct session *s)
 {
-    s->result.more = s->drop.left_over > 0 && s->result.fetched > 0;
+    bool left = s->drop.left_over > 0 || s->fetch_limit < s->drop.fetch_count;
+
+    s->result.more = left && (s->result.fetched > 0 || s->deleted_count > 0);
     session_set_step(s, SESSION_QUITTING);
     session_send(s, POP3_CMD_QUIT, NULL);
 }
@@ -367,18 +418,22 @@ void mail_advance(struct session *s)
 {
     if (s->step != SESSION_WORKING && s->step != SESSION_WAITING)
         return;
-    bool all_fetched = s->fetch_answered == s->drop.fetch_count;
+    if (pop3_idle(&s->core))
+        release_held(s);
+    bool all_fetched = s->fetch_answered == s->fetch_limit;
     bool batch_is_old = s->commit && !evtimer_pending(s->batch_timer, NULL);
 
     if (all_fetched || batch_is_old)
         start_commit(s);
     pace(s);
     send_more(s);
-    if (s->step == SESSION_WORKING && all_fetched && !s->commit && s->syncing_count == 0) {
+    if (s->step == SESSION_WORKING && all_fetched && !s->held && !s->commit &&
+        s->syncing_count == 0) {
         begin_waiting(s);
         rearm_wait(s);
     }
-    if (s->step == SESSION_WAITING && pop3_idle(&s->core) && !waits_for_outcomes(s))
+    if (s->step == SESSION_WAITING && pop3_idle(&s->core) && !waits_for_outcomes(s) &&
+        !take_risks(s))
         quit(s);
 }
 
@@ -429,6 +484,7 @@ void mail_begin(struct session *s)
     s->deleted = item_array(m->count);
     for (size_t i = 0; i < m->delete_count; i++)
         s->deletes[s->delete_count++] = m->deletes[i];
+    s->fetch_limit = m->safe_count;
     note_waiting(s);
     session_set_step(s, SESSION_WORKING);
     mail_advance(s);

@@ -4,9 +4,11 @@
 #include "hygiene/form.h"
 #include "lib/clock.h"
 #include "lib/log.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void describe_open(struct message_reader *r, struct badmail *b)
 {
@@ -40,21 +42,45 @@ void badmail_describe(const struct spool *spool, enum spool_dir dir, const char 
     message_close(r);
 }
 
-void badmail_enter(struct hygiene *h, const char *id, enum spool_dir from)
+static bool move_in(struct hygiene *h, const char *id, enum spool_dir from)
 {
     struct error err;
+    if (spool_move(h->spool, id, from, SPOOL_BADMAIL, &err))
+        return true;
+    if (err.kind != ERROR_MISSING)
+        LOG(LOG_ALARM, "move-failed", KV("id", id), KV("error", err.text));
+    return false;
+}
+
+static void tell(struct hygiene *h, const char *id)
+{
     struct badmail b;
-    if (!spool_move(h->spool, id, from, SPOOL_BADMAIL, &err)) {
-        if (err.kind != ERROR_MISSING)
-            LOG(LOG_ALARM, "move-failed", KV("id", id), KV("error", err.text));
-        return;
-    }
     bus_outcome(h->d->bus, id, "badmail");
     if (!ledger_badmail(h->d->db, id, &b))
         return;
     LOG(LOG_WARN, "quarantined", KV("id", id), KV("account", b.account), KV("sender", b.sender),
         KV("decided_by", b.decided_by), KV("reason", b.reason));
     ledger_badmail_free(&b);
+}
+
+void badmail_enter(struct hygiene *h, char (*ids)[ID_SIZE], size_t n, enum spool_dir from)
+{
+    bool *moved = calloc(n + 1, sizeof *moved), any = false;
+    if (moved == NULL)
+        abort();
+    for (size_t i = 0; i < n; i++) {
+        moved[i] = move_in(h, ids[i], from);
+        any = any || moved[i];
+    }
+    /* What is told leads to DELE, and then this name is the only one the message has. */
+    if (any && fsync(spool_fd(h->spool, SPOOL_BADMAIL)) < 0) {
+        LOG(LOG_ALARM, "sync-failed", KV("dir", "badmail"), KV("error", strerror(errno)));
+        any = false;
+    }
+    for (size_t i = 0; i < n && any; i++)
+        if (moved[i])
+            tell(h, ids[i]);
+    free(moved);
 }
 
 /* --- at start --- */

@@ -10,9 +10,10 @@
 void badmail_describe(const struct spool *spool, enum spool_dir dir, const char *id,
                       const char *decided_by, const char *reason, struct badmail *b);
 
-/* The last step into quarantine, behind the commit of its row: renames, and tells fetcherd and the
- * log. */
-void badmail_enter(struct hygiene *h, const char *id, enum spool_dir from);
+/* The last step into quarantine, behind the commit of the rows: renames these messages, syncs
+ * badmail/, and then tells fetcherd (which deletes them at the POP3 server) and the log. One that
+ * is no longer in `from` is passed over. */
+void badmail_enter(struct hygiene *h, char (*ids)[ID_SIZE], size_t n, enum spool_dir from);
 
 /* At start: files without a row get one; rows without a file are closed; files of deleted rows are
  * unlinked. */

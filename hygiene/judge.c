@@ -7,6 +7,7 @@
 #include "hygiene/sweep.h"
 #include "lib/log.h"
 #include <stdio.h>
+#include <string.h>
 
 enum verdict { VERDICT_NONE, VERDICT_PASS, VERDICT_BADMAIL };
 
@@ -61,10 +62,13 @@ void judge_turn(void *arg, char (*ids)[ID_SIZE], size_t n)
     for (size_t i = 0; i < n; i++)
         verdicts[i] = judge(h, ids[i]);
     db_commit(h->d->db);
+    char bad[SWEEP_TURN][ID_SIZE];
+    size_t bad_count = 0;
     for (size_t i = 0; i < n; i++) {
         if (verdicts[i] == VERDICT_PASS)
             pass_on(h, ids[i]);
         else if (verdicts[i] == VERDICT_BADMAIL)
-            badmail_enter(h, ids[i], SPOOL_INCOMING);
+            memcpy(bad[bad_count++], ids[i], ID_SIZE);
     }
+    badmail_enter(h, bad, bad_count, SPOOL_INCOMING);
 }

@@ -275,8 +275,8 @@ static void recover_drop(struct pickup *p, const char *id)
         g_queue_push_tail(&p->waiting, g_strdup(id));
 }
 
-/* A copy without its drop. Taken: of the two last steps only the unlink reached the disk. Otherwise the file is back in
- * pickup/, where it will be found. */
+/* A copy without its drop. Taken: of the two last steps only the unlink reached the disk. Otherwise
+ * the file is back in pickup/, where it will be found. */
 static void recover_copy(struct pickup *p, const char *id)
 {
     char file[SPOOL_NAME_SIZE], name[256];

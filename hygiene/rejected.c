@@ -52,8 +52,7 @@ static void hold_all(struct rejected *r, const json_t *why)
         ledger_badmail_free(&b);
     }
     db_commit(h->d->db);
-    for (size_t i = 0; i < r->count; i++)
-        badmail_enter(h, r->ids[i], SPOOL_REJECTED);
+    badmail_enter(h, r->ids, r->count, SPOOL_REJECTED);
 }
 
 static void on_why(void *arg, const json_t *reply)
@@ -99,7 +98,7 @@ static void on_sweep(void *arg, char (*ids)[ID_SIZE], size_t n)
     for (size_t i = 0; i < n; i++) {
         if (ledger_is_badmail(r->h->d->db,
                               ids[i])) /* committed before a crash: only the rename is missing */
-            badmail_enter(r->h, ids[i], SPOOL_REJECTED);
+            badmail_enter(r->h, &ids[i], 1, SPOOL_REJECTED);
         else if (r->count < r->ask_max)
             memcpy(r->ids[r->count++], ids[i], ID_SIZE);
     }

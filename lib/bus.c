@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -432,19 +433,19 @@ static void pump(evutil_socket_t fd, short what, void *arg)
         turn_again(bus);
 }
 
-static bool bind_both(struct bus *bus, struct error *err)
+/* Who may enter the run directory may steer (connect(2) needs write permission): the umask must not
+ * take that from its group. */
+static bool bind_one(struct bus *bus, void *socket, const char *kind, struct error *err)
 {
     char where[PATH_MAX + 32];
-    endpoint(where, sizeof where, bus->run_dir, bus->name, "ctl");
-    bool ok = zmq_bind(bus->ctl, where) == 0;
-    if (ok) {
-        endpoint(where, sizeof where, bus->run_dir, bus->name, "events");
-        ok = zmq_bind(bus->events, where) == 0;
-    }
-    return ok ||
-           error_set(err, ERROR_PERMANENT,
-                     "cannot open %s: %s (does the run directory exist? popferryctl init makes it)",
-                     where, zmq_strerror(zmq_errno()));
+    endpoint(where, sizeof where, bus->run_dir, bus->name, kind);
+    if (zmq_bind(socket, where) < 0)
+        return error_set(
+            err, ERROR_PERMANENT,
+            "cannot open %s: %s (does the run directory exist? popferryctl init makes it)", where,
+            zmq_strerror(zmq_errno()));
+    const char *path = where + strlen("ipc://");
+    return chmod(path, 0770) == 0 || error_errno(err, "%s", path);
 }
 
 static void close_socket(gpointer socket)
@@ -471,7 +472,8 @@ struct bus *bus_open(struct event_base *base, const char *run_dir, const char *n
     bus->ctl = new_socket(bus->context, ZMQ_ROUTER);
     bus->events = new_socket(bus->context, ZMQ_PUB);
     bus->notices = new_socket(bus->context, ZMQ_SUB);
-    if (bus->ctl == NULL || bus->events == NULL || bus->notices == NULL || !bind_both(bus, err)) {
+    if (bus->ctl == NULL || bus->events == NULL || bus->notices == NULL ||
+        !bind_one(bus, bus->ctl, "ctl", err) || !bind_one(bus, bus->events, "events", err)) {
         bus_free(bus);
         return NULL;
     }

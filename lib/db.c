@@ -12,9 +12,12 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EXIT_LEDGER 75
+#define LOCK_TRIES  60
+#define LOCK_PAUSE  (50 * 1000 * 1000) /* ns */
 
 struct db {
     sqlite3 *handle;
@@ -33,6 +36,21 @@ __attribute__((noreturn)) static void give_up(struct db *db, const char *sql)
 
 /* --- opening --- */
 
+/* Waits a little: a request that is being answered without the daemon (option -1) holds the lock
+ * for a moment. */
+static bool lock_soon(int fd)
+{
+    for (int tries = 0; tries < LOCK_TRIES; tries++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return true;
+        if (errno != EWOULDBLOCK)
+            return false;
+        (void)nanosleep(&(struct timespec){.tv_nsec = LOCK_PAUSE}, NULL);
+    }
+    errno = EWOULDBLOCK;
+    return false;
+}
+
 static int take_lock(const char *state_dir, const char *name, struct error *err)
 {
     char path[PATH_MAX];
@@ -42,7 +60,7 @@ static int take_lock(const char *state_dir, const char *name, struct error *err)
         (void)error_errno(err, "%s", path);
         return -1;
     }
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+    if (!lock_soon(fd)) {
         if (errno == EWOULDBLOCK)
             (void)error_set(err, ERROR_TEMPORARY, "%s is running already (it holds %s)", name,
                             path);

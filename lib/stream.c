@@ -1,8 +1,10 @@
 /* bufferevents carry the bytes; this file turns their callbacks into the seven events, and keeps
  * the rules: verified TLS, one end only, nothing called from within stream_connect, and a stream
- * that may be freed in its own callback. */
+ * that may be freed in its own callback. The addresses of a host are tried one after the other:
+ * many a server has an IPv6 address that cannot be reached from here. */
 #include "lib/stream.h"
 #include "lib/clock.h"
+#include "lib/lookup.h"
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
@@ -35,6 +37,11 @@ struct stream {
     stream_fn *fn;
     void *arg;
     char *host;
+    struct lookup *lookup;
+    struct evutil_addrinfo *addresses, *next; /* next: the first that was not tried yet */
+    int64_t give_up_at;                       /* when connect_timeout ends */
+    size_t low_water;
+    bool paused;
     bool tls_at_once;
     bool upgrading; /* the handshake was begun by stream_secure */
     bool secure;
@@ -95,8 +102,17 @@ void stream_context_free(struct stream_context *ctx)
 
 /* --- events to the owner --- */
 
+static void forget_addresses(struct stream *s)
+{
+    if (s->addresses != NULL)
+        evutil_freeaddrinfo(s->addresses);
+    s->addresses = s->next = NULL;
+}
+
 static void really_free(struct stream *s)
 {
+    lookup_cancel(s->lookup);
+    forget_addresses(s);
     if (s->bev != NULL)
         bufferevent_free(s->bev);
     event_free(s->deadline);
@@ -217,13 +233,50 @@ static void come_up(struct stream *s, enum stream_event event)
     tell(s, event);
 }
 
-static void start_deadline(struct stream *s)
+static void start_deadline(struct stream *s, int64_t ms)
 {
-    struct timeval wait = {s->connect_timeout / 1000, s->connect_timeout % 1000 * 1000};
+    struct timeval wait = {ms / 1000, ms % 1000 * 1000};
     (void)evtimer_add(s->deadline, &wait);
 }
 
+static int64_t time_left(const struct stream *s)
+{
+    int64_t left = s->give_up_at - clock_monotonic();
+    return left > 0 ? left : 1;
+}
+
 static void on_event(struct bufferevent *bev, short what, void *arg);
+
+/* Puts bev in the place of the old bufferevent, which gives it its settings and what was already
+ * written. */
+static void adopt(struct stream *s, struct bufferevent *bev, short enabled)
+{
+    if (s->bev != NULL) {
+        struct evbuffer *written = bufferevent_get_output(s->bev);
+        (void)evbuffer_unfreeze(written, 1);
+        (void)evbuffer_add_buffer(bufferevent_get_output(bev), written);
+        bufferevent_free(s->bev);
+    }
+    s->bev = bev;
+    bufferevent_setcb(bev, on_read, on_write, on_event, s);
+    bufferevent_setwatermark(bev, EV_READ, 0, READ_LIMIT);
+    bufferevent_setwatermark(bev, EV_WRITE, s->low_water, 0);
+    (void)bufferevent_enable(bev, enabled);
+    if (s->paused)
+        (void)bufferevent_disable(bev, EV_READ);
+}
+
+/* Of a stream that begins with TLS nothing must go out before it: only connecting is left on. */
+static void adopt_clear(struct stream *s)
+{
+    struct bufferevent *bev =
+        bufferevent_socket_new(s->ctx->base, -1, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+    if (bev == NULL)
+        abort();
+    adopt(s, bev, s->tls_at_once ? 0 : EV_READ | EV_WRITE);
+    if (s->tls_at_once)
+        (void)bufferevent_disable(bev, EV_WRITE); /* it is on by default */
+}
 
 /* Puts TLS on the connected socket. The socket moves to a new bufferevent. */
 static bool start_handshake(struct stream *s)
@@ -233,20 +286,48 @@ static bool start_handshake(struct stream *s)
     if (ssl == NULL)
         return false;
     (void)bufferevent_setfd(s->bev, -1);
-    bufferevent_free(s->bev);
-    s->bev = bufferevent_openssl_socket_new(s->ctx->base, fd, ssl, BUFFEREVENT_SSL_CONNECTING,
-                                            BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
-    if (s->bev == NULL) {
+    struct bufferevent *bev =
+        bufferevent_openssl_socket_new(s->ctx->base, fd, ssl, BUFFEREVENT_SSL_CONNECTING,
+                                       BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+    if (bev == NULL) {
         SSL_free(ssl);
         (void)evutil_closesocket(fd);
         return false;
     }
     s->state = STATE_HANDSHAKE;
-    bufferevent_setcb(s->bev, on_read, on_write, on_event, s);
-    bufferevent_setwatermark(s->bev, EV_READ, 0, READ_LIMIT);
-    (void)bufferevent_enable(s->bev, EV_READ | EV_WRITE);
-    start_deadline(s);
+    adopt(s, bev, EV_READ | EV_WRITE);
+    start_deadline(s, time_left(s));
     return true;
+}
+
+/* --- connecting --- */
+
+/* A failure at once is reported through the (deferred) event callback as well. */
+static void try_next(struct stream *s)
+{
+    struct evutil_addrinfo *address = s->next;
+    int64_t left = 0;
+    for (struct evutil_addrinfo *a = address; a != NULL; a = a->ai_next)
+        left++;
+    start_deadline(s, time_left(s) / left + 1); /* an equal share for each address */
+    s->next = address->ai_next;
+    if (address != s->addresses)
+        adopt_clear(s);
+    if (bufferevent_socket_connect(s->bev, address->ai_addr, (int)address->ai_addrlen) < 0)
+        bufferevent_trigger_event(s->bev, BEV_EVENT_ERROR, 0);
+}
+
+static void on_addresses(void *arg, int result, struct evutil_addrinfo *list)
+{
+    struct stream *s = arg;
+    s->lookup = NULL;
+    s->addresses = s->next = list;
+    if (list != NULL) {
+        try_next(s);
+        return;
+    }
+    (void)snprintf(s->error, sizeof s->error, "%s: %s", s->host, evutil_gai_strerror(result));
+    bufferevent_trigger_event(s->bev, BEV_EVENT_ERROR, 0);
 }
 
 static void on_connected(struct stream *s)
@@ -256,6 +337,7 @@ static void on_connected(struct stream *s)
         come_up(s, s->upgrading ? STREAM_SECURED : STREAM_CONNECTED);
         return;
     }
+    forget_addresses(s);
     int on = 1;
     (void)setsockopt(bufferevent_getfd(s->bev), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (!s->tls_at_once)
@@ -266,13 +348,12 @@ static void on_connected(struct stream *s)
 
 static void on_broken(struct stream *s)
 {
+    int code = EVUTIL_SOCKET_ERROR();
     char words[200] = "";
-    int dns = bufferevent_socket_get_dns_error(s->bev);
-    if (dns != 0)
-        (void)snprintf(words, sizeof words, "%s: %s", s->host, evutil_gai_strerror(dns));
+    if (s->error[0] != '\0') /* the lookup has said it */
+        (void)snprintf(words, sizeof words, "%.199s", s->error);
     else
         tls_words(s, words, sizeof words);
-    int code = EVUTIL_SOCKET_ERROR();
     if (words[0] == '\0')
         (void)snprintf(words, sizeof words, "%s",
                        code != 0 ? evutil_socket_error_to_string(code) : "connection lost");
@@ -285,6 +366,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
     struct stream *s = arg;
     if (what & BEV_EVENT_CONNECTED) {
         on_connected(s);
+    } else if (s->state == STATE_CONNECTING && s->next != NULL) {
+        try_next(s);
     } else if ((what & BEV_EVENT_TIMEOUT) && (what & BEV_EVENT_READING) &&
                evbuffer_get_length(stream_output(s)) > 0) {
         /* Bytes are on their way out: that is progress, and the write time-out watches over it. */
@@ -308,6 +391,10 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct stream *s = arg;
+    if (s->state == STATE_CONNECTING && s->next != NULL) {
+        try_next(s);
+        return;
+    }
     (void)snprintf(s->error, sizeof s->error, "no %s within %lld s",
                    s->state == STATE_HANDSHAKE ? "TLS handshake" : "connection",
                    (long long)(s->connect_timeout / 1000));
@@ -330,17 +417,12 @@ struct stream *stream_connect(struct stream_context *ctx, const struct stream_pe
                          .connect_timeout = peer->connect_timeout,
                          .timeout = peer->timeout};
     s->deadline = evtimer_new(ctx->base, on_deadline, s);
-    s->bev = bufferevent_socket_new(ctx->base, -1, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
-    if (s->host == NULL || s->deadline == NULL || s->bev == NULL)
+    if (s->host == NULL || s->deadline == NULL)
         abort();
-    bufferevent_setcb(s->bev, on_read, on_write, on_event, s);
-    bufferevent_setwatermark(s->bev, EV_READ, 0, READ_LIMIT);
-    (void)bufferevent_enable(s->bev, EV_READ | EV_WRITE);
-    start_deadline(s);
-    /* A failure at once is reported through the (deferred) event callback as well. */
-    if (bufferevent_socket_connect_hostname(s->bev, ctx->dns, AF_UNSPEC, peer->host, peer->port) <
-        0)
-        bufferevent_trigger_event(s->bev, BEV_EVENT_ERROR, 0);
+    adopt_clear(s);
+    s->give_up_at = clock_monotonic() + s->connect_timeout;
+    start_deadline(s, s->connect_timeout);
+    s->lookup = lookup_start(ctx->dns, s->host, peer->port, on_addresses, s);
     return s;
 }
 
@@ -355,6 +437,7 @@ bool stream_secure(struct stream *s, struct error *err)
     if (evbuffer_get_length(stream_output(s)) > 0)
         return error_set(err, ERROR_PERMANENT, "TLS asked for while output is waiting");
     s->upgrading = true;
+    s->give_up_at = clock_monotonic() + s->connect_timeout;
     if (!start_handshake(s))
         return error_set(err, ERROR_PERMANENT, "TLS: cannot begin the handshake");
     return true;
@@ -383,6 +466,7 @@ void stream_write(struct stream *s, const void *bytes, size_t n)
 
 void stream_set_low_water(struct stream *s, size_t bytes)
 {
+    s->low_water = bytes;
     bufferevent_setwatermark(s->bev, EV_WRITE, bytes, 0);
 }
 
@@ -397,9 +481,10 @@ void stream_pause(struct stream *s, bool pause)
 {
     if (s->state == STATE_OVER)
         return;
+    s->paused = pause;
     if (pause)
         (void)bufferevent_disable(s->bev, EV_READ);
-    else
+    else if (s->state != STATE_CONNECTING || !s->tls_at_once)
         (void)bufferevent_enable(s->bev, EV_READ);
 }
 

@@ -25,6 +25,7 @@ struct syncpool {
     struct job *open, **open_tail; /* with descriptors that nobody has taken yet */
     struct job *finished, **finished_tail;
     bool ending;
+    bool in_callback, freed; /* freed by its own callback: on_wake gives the memory back */
     int wake_fd;
     struct event *wake;
     size_t thread_count;
@@ -85,6 +86,15 @@ static void *work(void *arg)
     return NULL;
 }
 
+static void free_jobs(struct job *job)
+{
+    while (job != NULL) {
+        struct job *next = job->next;
+        free(job);
+        job = next;
+    }
+}
+
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
@@ -96,12 +106,17 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
     pool->finished = NULL;
     pool->finished_tail = &pool->finished;
     (void)pthread_mutex_unlock(&pool->mutex);
-    while (job != NULL) {
+    pool->in_callback = true;
+    while (job != NULL && !pool->freed) {
         struct job *next = job->next;
         job->fn(job->arg, job->failed_errno);
         free(job);
         job = next;
     }
+    pool->in_callback = false;
+    free_jobs(job);
+    if (pool->freed)
+        free(pool);
 }
 
 struct syncpool *syncpool_new(struct event_base *base, struct error *err)
@@ -131,15 +146,6 @@ struct syncpool *syncpool_new(struct event_base *base, struct error *err)
     return NULL;
 }
 
-static void free_jobs(struct job *job)
-{
-    while (job != NULL) {
-        struct job *next = job->next;
-        free(job);
-        job = next;
-    }
-}
-
 void syncpool_free(struct syncpool *pool)
 {
     if (pool == NULL)
@@ -158,7 +164,9 @@ void syncpool_free(struct syncpool *pool)
         (void)close(pool->wake_fd);
     (void)pthread_cond_destroy(&pool->work);
     (void)pthread_mutex_destroy(&pool->mutex);
-    free(pool);
+    pool->freed = true;
+    if (!pool->in_callback)
+        free(pool);
 }
 
 void syncpool_run(struct syncpool *pool, const int *fds, size_t n, int last_fd, syncpool_fn *fn,

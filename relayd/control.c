@@ -284,19 +284,29 @@ static void add_refused(void *arg, const char *address, enum ledger_recipient st
         (void)json_array_append_new(arg, json_string(address));
 }
 
+/* Of refused recipients too many for one message none is named, which says "all": some would get it
+ * twice then, but none not at all. */
+static json_t *refused_json(struct daemon *d, const char *id)
+{
+    json_t *recipients = json_array();
+    ledger_each_recipient(d->db, id, add_refused, recipients);
+    if (json_dumpb(recipients, NULL, 0, JSON_COMPACT) > BUS_PAGE_BYTES)
+        (void)json_array_clear(recipients);
+    return recipients;
+}
+
 static json_t *why_json(struct daemon *d, const char *id)
 {
     struct ledger_row row;
     if (!ledger_find(d->db, id, &row) || row.state != LEDGER_REJECTED)
         return NULL;
-    json_t *recipients = json_array();
-    ledger_each_recipient(d->db, id, add_refused, recipients);
     return json_pack("{s:s, s:i, s:o, s:i, s:o}", "reason", row.reason, "code", row.code,
-                     "recipients", recipients, "attempts", (int)row.attempts, "at",
+                     "recipients", refused_json(d, id), "attempts", (int)row.attempts, "at",
                      time_json(row.at));
 }
 
-/* As many as fit in one message; the asker asks again for those that are missing. */
+/* Where the answer is longer than a message of the bus, the asker is told so, and asks for fewer.
+ */
 static json_t *answer_why(struct daemon *d, const json_t *request)
 {
     const json_t *ids = NULL;
@@ -304,19 +314,11 @@ static json_t *answer_why(struct daemon *d, const json_t *request)
     if (problem)
         return problem;
     json_t *why = json_object();
-    size_t bytes = 0;
-    for (size_t i = 0; i < json_array_size(ids) && bytes < BUS_PAGE_BYTES; i++) {
+    for (size_t i = 0; i < json_array_size(ids); i++) {
         const char *id = json_string_value(json_array_get(ids, i));
         json_t *one = why_json(d, id);
-        if (!one)
-            continue;
-        size_t len = json_dumpb(one, NULL, 0, JSON_COMPACT) + ID_SIZE + 8;
-        if (bytes > 0 && bytes + len > BUS_PAGE_BYTES) {
-            json_decref(one);
-            break;
-        }
-        bytes += len;
-        (void)json_object_set_new(why, id, one);
+        if (one)
+            (void)json_object_set_new(why, id, one);
     }
     return bus_ok(json_pack("{s:o}", "why", why));
 }

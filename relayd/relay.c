@@ -342,6 +342,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct relay *relay = arg;
     int64_t now = clock_monotonic();
+    settle_remind(relay->settle);
     if (now >= relay->scan_next && queue_stale(relay->queue)) {
         queue_scan(relay->queue);
         relay_work(relay);
@@ -430,6 +431,7 @@ bool relay_start(struct relay *relay, struct error *err)
     if (!relay_supports(d->conf, err))
         return false;
     find_helo(relay);
+    route_init(&relay->route, d->conf->relay.retry_max);
     relay->probe = true;
     relay->settle = settle_new(d->base, d->bus, d->db, relay->spool, on_committed, relay);
     relay->queue = queue_new(d->db, relay->spool, on_settled, relay);
@@ -457,6 +459,7 @@ void relay_reload(struct relay *relay)
     for (guint i = 0; i < relay->sessions->len; i++)
         session_quit(g_ptr_array_index(relay->sessions, i));
     relay->probe = true;
+    route_set_retry_max(&relay->route, relay->d->conf->relay.retry_max);
     route_retry(&relay->route);
     relay_work(relay);
 }

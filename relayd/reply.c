@@ -71,7 +71,7 @@ static void keep_text(struct smtp_reply *reply, const char *text, size_t len)
         reply->text[reply->text_len++] = '\n';
     for (size_t i = 0; i < len && reply->text_len < room; i++) {
         char c = text[i];
-        reply->text[reply->text_len++] = c >= ' ' && c <= '~' ? c : '?';
+        reply->text[reply->text_len++] = (char)(c >= ' ' && c <= '~' ? c : '?');
     }
     reply->text[reply->text_len] = '\0';
 }

@@ -11,6 +11,17 @@
 #define PAUSE_MIN CLOCK_SECOND
 #define PAUSE_MAX CLOCK_MINUTE
 
+void route_init(struct route *route, int64_t retry_max)
+{
+    *route = (struct route){0};
+    route_set_retry_max(route, retry_max);
+}
+
+void route_set_retry_max(struct route *route, int64_t retry_max)
+{
+    route->pause_max = retry_max < PAUSE_MAX ? retry_max : PAUSE_MAX;
+}
+
 bool route_in_trouble(const struct route *route)
 {
     return route->open || route->failures > 0;
@@ -31,7 +42,7 @@ bool route_may_send(const struct route *route, int64_t now)
 static void pause_route(struct route *route, int64_t now, const char *why)
 {
     unsigned length = route->pauses > 16 ? 16 : (unsigned)route->pauses;
-    route->next_at = now + clock_backoff(PAUSE_MIN, PAUSE_MAX, length);
+    route->next_at = now + clock_backoff(PAUSE_MIN, route->pause_max, length);
     route->pauses++;
     (void)snprintf(route->error, sizeof route->error, "%s", why);
 }
@@ -59,6 +70,8 @@ void route_failed(struct route *route, int64_t now, const char *why)
 
 void route_put_off(struct route *route, int64_t now, const char *reply)
 {
+    if (route->open && now < route->next_at)
+        return;
     route->failures = 0;
     route->put_off++;
     if (!route->open && route->put_off < ROUTE_CIRCUIT_PUT_OFF)
@@ -70,7 +83,7 @@ void route_put_off(struct route *route, int64_t now, const char *reply)
 void route_well(struct route *route)
 {
     bool was_open = route->open;
-    *route = (struct route){0};
+    *route = (struct route){.pause_max = route->pause_max};
     if (was_open)
         LOG(LOG_NOTE, "relay-up");
 }

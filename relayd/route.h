@@ -16,6 +16,7 @@
 enum { ROUTE_CIRCUIT_FAILURES = 5, ROUTE_CIRCUIT_PUT_OFF = 20 };
 
 struct route {
+    int64_t pause_max; /* ms */
     unsigned failures; /* sessions in a row that failed */
     unsigned put_off;  /* messages in a row that were answered 4xx */
     bool open;         /* the circuit */
@@ -23,6 +24,11 @@ struct route {
     int64_t pauses;    /* of growing length so far */
     char error[240];   /* the last failure, "" when all is well */
 };
+
+/* All is well. */
+void route_init(struct route *route, int64_t retry_max);
+/* Pauses grow from 1 s to a minute, or to retry_max where that is shorter. */
+void route_set_retry_max(struct route *route, int64_t retry_max);
 
 bool route_in_trouble(const struct route *route);
 /* How many connections may be up at `now`, of `max`. */

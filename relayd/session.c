@@ -274,6 +274,9 @@ void session_free(struct session *session)
     if (!session)
         return;
     session->over = true;
+    if (session->attempt && smtp_state(session->smtp) == SMTP_FINAL)
+        LOG(LOG_WARN, "possible-duplicate", KV("id", session->attempt->id),
+            KV("error", "abandoned while the server's answer was awaited"));
     attempt_free(session->attempt);
     stream_free(session->stream);
     event_free(session->idle);

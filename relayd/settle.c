@@ -23,6 +23,7 @@ struct settle {
     GArray *pending; /* struct pending */
     uint64_t added, durable;
     struct settle_counts counts;
+    bool rang; /* "rejected", and not yet a second time */
     void (*committed)(void *arg);
     void *arg;
 };
@@ -73,6 +74,14 @@ static void move_rejected(struct settle *settle, const char *id)
     if (!spool_move(settle->spool, id, SPOOL_OUTGOING, SPOOL_REJECTED, &err))
         move_failed(id, "rejected", &err);
     bus_ring(settle->bus, "rejected", id);
+    settle->rang = true;
+}
+
+void settle_remind(struct settle *settle)
+{
+    if (settle->rang)
+        bus_ring(settle->bus, "rejected", NULL);
+    settle->rang = false;
 }
 
 void settle_again(struct settle *settle, const char *id, bool delivered)

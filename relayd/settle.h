@@ -34,6 +34,10 @@ uint64_t settle_add(struct settle *settle, struct attempt *attempt,
 bool settle_durable(const struct settle *settle, uint64_t ticket);
 size_t settle_waiting(const struct settle *settle);
 
+/* Rings "rejected" once more when something was rejected since the last call: the first bell may
+ * have rung before anybody listened. For a timer of a second or so. */
+void settle_remind(struct settle *settle);
+
 /* Moves the file of a message that the ledger has as settled. */
 void settle_again(struct settle *settle, const char *id, bool delivered);
 

@@ -200,11 +200,21 @@ static void on_data_reply(struct smtp *smtp, const struct smtp_reply *reply)
     end_transaction(smtp, &result, !smtp->mail_refused);
 }
 
+/* Answers to MAIL that are about the session: out of step, or something is to be done before. */
+static bool is_about_session(int code)
+{
+    return code == 503 || code == 530 || code == 535 || code == 538;
+}
+
 void smtp_on_envelope(struct smtp *smtp, const struct smtp_reply *reply)
 {
     size_t command = smtp->answered;
     if (smtp_reply_class(reply) == 3 && !(smtp->data_sent && command == smtp->sent - 1)) {
         smtp_fail_session(smtp, reply->code, "unexpected 3xx reply");
+        return;
+    }
+    if (command == 0 && is_about_session(reply->code)) {
+        smtp_fail_session(smtp, reply->code, smtp->text);
         return;
     }
     smtp->answered++;
@@ -250,7 +260,9 @@ void smtp_on_final(struct smtp *smtp, const struct smtp_reply *reply)
         result = no_recipient(smtp);
     else if (smtp_reply_class(reply) == 2)
         result.outcome = SMTP_DELIVERED;
-    end_transaction(smtp, &result, false);
+    /* A refusal should end the transaction (RFC 5321, 4.1.1.4), but Postfix keeps it open when a
+     * policy refuses at the end of the message. */
+    end_transaction(smtp, &result, smtp_reply_class(reply) != 2);
 }
 
 void smtp_body(struct smtp *smtp, const char *bytes, size_t len)

@@ -73,24 +73,86 @@ struct pick {
     void *arg;
     size_t invalid;
     bool enough;
+    const char *value; /* of the field, unfolded */
+    size_t found;      /* mailboxes that GMime saw in it, valid or not */
 };
+
+/* GMime reads "user@one@two" as user@one, and goes past the rest in silence. */
+static bool is_cut_from_more(InternetAddressMailbox *mailbox, const char *value)
+{
+    const char *text = internet_address_mailbox_get_addr(mailbox);
+    const char *at = text != NULL && text[0] != '\0' ? strstr(value, text) : NULL;
+    return at != NULL && at[strlen(text)] == '@';
+}
+
+static void pick_mailbox(struct pick *pick, InternetAddressMailbox *mailbox)
+{
+    char address[ADDRESS_MAX + 1];
+    pick->found++;
+    if (!is_cut_from_more(mailbox, pick->value) && complete(mailbox, pick->default_domain, address))
+        pick->enough = !pick->use(pick->arg, address);
+    else
+        pick->invalid++;
+}
 
 static void pick_from_list(struct pick *pick, InternetAddressList *list, int depth)
 {
     for (int i = 0; !pick->enough && i < internet_address_list_length(list); i++) {
         InternetAddress *one = internet_address_list_get_address(list, i);
-        char address[ADDRESS_MAX + 1];
-        if (INTERNET_ADDRESS_IS_GROUP(one)) {
-            if (depth < 4)
-                pick_from_list(pick,
-                               internet_address_group_get_members(INTERNET_ADDRESS_GROUP(one)),
-                               depth + 1);
-        } else if (complete(INTERNET_ADDRESS_MAILBOX(one), pick->default_domain, address)) {
-            pick->enough = !pick->use(pick->arg, address);
-        } else {
-            pick->invalid++;
+        if (!INTERNET_ADDRESS_IS_GROUP(one))
+            pick_mailbox(pick, INTERNET_ADDRESS_MAILBOX(one));
+        else if (depth < 4)
+            pick_from_list(pick, internet_address_group_get_members(INTERNET_ADDRESS_GROUP(one)),
+                           depth + 1);
+    }
+}
+
+static void pick_from_text(struct pick *pick, const char *text)
+{
+    InternetAddressList *list =
+        internet_address_list_parse(g_mime_parser_options_get_default(), text);
+    if (list == NULL)
+        return;
+    pick_from_list(pick, list, 0);
+    g_object_unref(list);
+}
+
+/* Behind what opens at `at`: a quoted string, a comment, a literal, an angle-addr; or one
+ * character. */
+static const char *skip_item(const char *at)
+{
+    static const char opening[] = "\"([<", closing[] = "\")]>";
+    const char *kind = strchr(opening, at[0]);
+    if (kind == NULL)
+        return at + 1;
+    char open = at[0], close = closing[kind - opening];
+    for (int depth = 1; depth > 0 && *++at != '\0';) {
+        if (*at == '\\' && at[1] != '\0')
+            at++;
+        else if (*at == close)
+            depth--;
+        else if (*at == open && open == '(')
+            depth++;
+    }
+    return *at != '\0' ? at + 1 : at;
+}
+
+/* How many addresses a field means to name: GMime passes over those it can't read. */
+static size_t count_members(const char *value)
+{
+    size_t members = 0;
+    bool within = false;
+    for (const char *at = value; *at != '\0'; at = skip_item(at)) {
+        if (*at == ',' || *at == ';') {
+            members += within;
+            within = false;
+        } else if (*at == ':') {
+            within = false; /* it was a group's name */
+        } else if (*at != ' ' && *at != '(') {
+            within = true;
         }
     }
+    return members + within;
 }
 
 static void pick_from_field(struct pick *pick, const struct header_field *field)
@@ -98,15 +160,12 @@ static void pick_from_field(struct pick *pick, const struct header_field *field)
     char *value = malloc(VALUE_MAX);
     if (value == NULL)
         return;
-    header_unfold(field, value, VALUE_MAX);
-    InternetAddressList *list =
-        internet_address_list_parse(g_mime_parser_options_get_default(), value);
-    if (list != NULL) {
-        pick_from_list(pick, list, 0);
-        g_object_unref(list);
-    } else if (value[0] != '\0') {
-        pick->invalid++;
-    }
+    pick->value = header_unfold(field, value, VALUE_MAX);
+    pick->found = 0;
+    pick_from_text(pick, value);
+    size_t members = pick->enough ? 0 : count_members(value);
+    if (members > pick->found)
+        pick->invalid += members - pick->found;
     free(value);
 }
 
@@ -118,11 +177,35 @@ static bool take_first(void *arg, const char *address)
     return false;
 }
 
+/* "<>", with blanks and comments where RFC 5322 3.6.7 allows them. */
 static bool is_null_path(const struct header_field *field)
 {
-    char value[16];
+    char value[1000];
     header_unfold(field, value, sizeof value);
-    return strcmp(value, "<>") == 0;
+    size_t brackets = 0;
+    for (const char *at = value; *at != '\0';) {
+        if (*at == '(') {
+            at = skip_item(at);
+            continue;
+        }
+        if (*at != ' ' && (brackets == 2 || *at != "<>"[brackets++]))
+            return false;
+        at++;
+    }
+    return brackets == 2;
+}
+
+/* A field that GMime can't read, such as one with brackets in the name: "User [EU] <user@x>". */
+static void pick_last_angle(struct pick *pick, const struct header_field *field)
+{
+    char value[2000];
+    header_unfold(field, value, sizeof value);
+    char *open = strrchr(value, '<'), *close = open != NULL ? strchr(open, '>') : NULL;
+    if (close == NULL)
+        return;
+    *close = '\0';
+    pick->value = open + 1;
+    pick_from_text(pick, open + 1);
 }
 
 enum envelope_source envelope_reverse_path(const char *header, size_t len,
@@ -139,6 +222,8 @@ enum envelope_source envelope_reverse_path(const char *header, size_t len,
                 return ENVELOPE_RETURN_PATH;
             struct pick pick = {.default_domain = default_domain, .use = take_first, .arg = path};
             pick_from_field(&pick, &field);
+            if (pick.found == 0)
+                pick_last_angle(&pick, &field);
             if (pick.enough)
                 return (enum envelope_source)source;
         }

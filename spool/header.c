@@ -68,7 +68,8 @@ char *header_unfold(const struct header_field *field, char *buf, size_t size)
     size_t out = 0;
     for (size_t i = 0; i < field->value_len && out + 1 < size; i++) {
         unsigned char c = (unsigned char)field->value[i];
-        if (c == '\r' || c == '\n')
+        bool crlf = c == '\r' && i + 1 < field->value_len && field->value[i + 1] == '\n';
+        if (c == '\n' || crlf)
             continue; /* the blank that begins the next line stays */
         if (c < 32 || c == 127)
             c = ' ';

@@ -91,6 +91,8 @@ struct message_writer *message_create(const struct spool *spool, enum spool_dir 
 
 bool message_append(struct message_writer *w, const void *bytes, size_t n, struct error *err)
 {
+    if (n == 0)
+        return true;
     (void)crypto_generichash_update(&w->hash, bytes, n);
     w->head.size += n;
     if (n > w->room - w->used && !flush(w, err))
@@ -231,7 +233,9 @@ static bool read_preface(struct message_reader *r, uint64_t file_size, struct er
         room *= 4;
     } while (result == PREFACE_SHORT && n < file_size && n < MESSAGE_PREFACE_MAX);
     free(text);
-    if (result == PREFACE_SHORT) {
+    if (result == PREFACE_SHORT && n < PREFACE_FIRST_BYTES) {
+        result = PREFACE_NONE; /* a file too short to tell, and for a preface */
+    } else if (result == PREFACE_SHORT) {
         result = PREFACE_BAD;
         (void)error_set(err, ERROR_PERMANENT, "damaged preface: the file ends within it");
     }

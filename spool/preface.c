@@ -1,7 +1,8 @@
 /* See preface.h. Reading is strict: what we did not write ourselves is not believed. */
 #include "spool/preface.h"
+#include <assert.h>
+#include <errno.h>
 #include <sodium.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 #define BODY           "X-Popferry-Body: "
 #define LINE_MAX_BYTES 1200
 #define LINES_MAX      (ENVELOPE_RECIPIENTS_MAX + 4)
+
+static_assert(sizeof FIRST - 1 == PREFACE_FIRST_BYTES, "the length that preface.h tells");
 
 /* --- writing --- */
 
@@ -29,13 +32,23 @@ static bool fit_for_line(const char *text)
     return strpbrk(text, "\r\n") == NULL;
 }
 
+/* What would be refused when it is read again must not be written. */
+static bool fit_to_write(const struct message_head *head)
+{
+    bool fit = id_valid(head->id, strlen(head->id)) &&
+               (head->replay_of[0] == '\0' || id_valid(head->replay_of, strlen(head->replay_of))) &&
+               fit_for_line(head->account) && strchr(head->account, ' ') == NULL &&
+               fit_for_line(head->origin) &&
+               (head->sender[0] == '\0' || address_valid(head->sender)) &&
+               head->recipients.count > 0 && head->recipients.count <= ENVELOPE_RECIPIENTS_MAX;
+    for (size_t i = 0; fit && i < head->recipients.count; i++)
+        fit = address_valid(head->recipients.items[i]);
+    return fit;
+}
+
 char *preface_write(const struct message_head *head, size_t *len, struct error *err)
 {
-    bool fit = fit_for_line(head->account) && strchr(head->account, ' ') == NULL &&
-               fit_for_line(head->origin) && fit_for_line(head->sender);
-    for (size_t i = 0; i < head->recipients.count; i++)
-        fit = fit && fit_for_line(head->recipients.items[i]);
-    if (!fit || head->recipients.count == 0 || head->recipients.count > ENVELOPE_RECIPIENTS_MAX) {
+    if (!fit_to_write(head)) {
         (void)error_set(err, ERROR_PERMANENT,
                         "message %s: no preface can be written for its envelope", head->id);
         return NULL;
@@ -73,7 +86,8 @@ static bool take_line(struct lines *lines)
     size_t n = (size_t)(lf - lines->at);
     if (n > 0 && lines->at[n - 1] == '\r')
         n--;
-    if (n >= sizeof lines->line || memchr(lines->at, '\0', n) != NULL)
+    if (n >= sizeof lines->line || memchr(lines->at, '\0', n) != NULL ||
+        memchr(lines->at, '\r', n) != NULL)
         n = 0; /* no line of ours: the caller finds it empty */
     memcpy(lines->line, lines->at, n);
     lines->line[n] = '\0';
@@ -87,24 +101,41 @@ static const char *behind(const char *line, const char *prefix)
     return strncmp(line, prefix, n) == 0 ? line + n : NULL;
 }
 
+/* KEY and the word behind it, up to a blank; *at goes on behind that. */
+static bool take_word(const char **at, const char *key, char *word, size_t size)
+{
+    const char *value = behind(*at, key);
+    size_t n = value != NULL ? strcspn(value, " ") : size;
+    if (n >= size)
+        return false;
+    memcpy(word, value, n);
+    word[n] = '\0';
+    *at = value + n;
+    return true;
+}
+
+static bool read_number(const char *digits, unsigned long long *number)
+{
+    if (digits[0] == '\0' || strspn(digits, "0123456789") != strlen(digits))
+        return false;
+    errno = 0;
+    *number = strtoull(digits, NULL, 10);
+    return errno == 0;
+}
+
 /* "1 lines=5 id=... account=NAME [replay=ID]" */
 static bool read_first(const char *text, struct message_head *head, size_t *lines)
 {
-    char account[sizeof head->account] = "", replay[ID_SIZE] = "", id[ID_SIZE] = "";
-    int used = 0;
-    if (sscanf(text, "1 lines=%zu id=%26s account=%n", lines, id, &used) != 2 || used == 0)
+    char account[sizeof head->account], replay[ID_SIZE] = "", id[ID_SIZE], digits[8];
+    unsigned long long count;
+    if (!take_word(&text, "1 lines=", digits, sizeof digits) || !read_number(digits, &count) ||
+        count < 5 || count > LINES_MAX || !take_word(&text, " id=", id, sizeof id) ||
+        !id_valid(id, strlen(id)) || !take_word(&text, " account=", account, sizeof account))
         return false;
-    const char *rest = text + used;
-    size_t n = strcspn(rest, " ");
-    if (n >= sizeof account)
+    if (text[0] != '\0' && (!take_word(&text, " replay=", replay, sizeof replay) ||
+                            !id_valid(replay, strlen(replay)) || text[0] != '\0'))
         return false;
-    memcpy(account, rest, n);
-    rest += n;
-    if (rest[0] != '\0' &&
-        (sscanf(rest, " replay=%26s", replay) != 1 || !id_valid(replay, strlen(replay))))
-        return false;
-    if (!id_valid(id, strlen(id)) || *lines < 5 || *lines > LINES_MAX)
-        return false;
+    *lines = (size_t)count;
     memcpy(head->id, id, sizeof id);
     memcpy(head->account, account, sizeof account);
     memcpy(head->replay_of, replay, sizeof replay);
@@ -126,16 +157,21 @@ static bool read_path(const char *text, bool null_allowed, char out[static ADDRE
     return true;
 }
 
+/* "SIZE blake2b=HEX", perhaps blanks. */
 static bool read_body(const char *text, struct message_head *head)
 {
     unsigned long long size;
-    char hex[MESSAGE_HASH_TEXT_SIZE];
+    char digits[24], hex[MESSAGE_HASH_TEXT_SIZE];
+    unsigned char hash[MESSAGE_HASH_LEN];
     size_t len;
-    if (sscanf(text, "%llu blake2b=%64[0-9a-f]", &size, hex) != 2 ||
-        strlen(hex) != 2 * MESSAGE_HASH_LEN)
+    if (!take_word(&text, "", digits, sizeof digits) || !read_number(digits, &size) ||
+        !take_word(&text, " blake2b=", hex, sizeof hex) || strspn(text, " ") != strlen(text) ||
+        sodium_hex2bin(hash, sizeof hash, hex, strlen(hex), NULL, &len, NULL) != 0 ||
+        len != sizeof hash)
         return false;
     head->size = size;
-    return sodium_hex2bin(head->hash, sizeof head->hash, hex, strlen(hex), NULL, &len, NULL) == 0;
+    memcpy(head->hash, hash, sizeof hash);
+    return true;
 }
 
 static bool read_receivers(struct lines *lines, size_t count, struct message_head *head)

@@ -32,6 +32,7 @@ class Demonstration:
             relay={"retry_min": "1s", "retry_max": "5s"},
             hygiene={"bad_sender": "badmail"},
             run_dir=place.short("bus"),
+            env={"COLUMNS": str(screen.room)},
         )
         self.supervisor = Supervisor(place.path / "service", self.ferry.conf, place.path / "log")
 
@@ -68,7 +69,7 @@ class Demonstration:
         say.note(
             f"smtp-sink, SMTP on 127.0.0.1:{self.sink.port}, in the place of the company's server"
         )
-        self.show("init")
+        self.show("init", quiet=True)
         self.supervisor.make().start()
         say.note(f"{', '.join(DAEMONS)} are up, under s6")
 
@@ -83,11 +84,9 @@ class Demonstration:
         self.add_account("invoices")
         self.show("fetch", "invoices", "--wait")
         row = self.wait(lambda: self.ferry.badmail(), "the refused message in badmail")[0]
-        say.note(
-            "It is kept in badmail, with the server's reply as the reason, and it is gone from the"
-        )
-        say.note("POP3 server:")
-        self.show("badmail", "list")
+        say.note("It is kept in badmail, with the server's reply as the reason, and it is gone")
+        say.note("from the POP3 server:")
+        self.show("badmail", "show", row["id"])
         return row["id"]
 
     def the_rest(self):

@@ -40,7 +40,7 @@ class Screen:
         self.line(self.bold(text))
 
     def note(self, text):
-        for line in textwrap.wrap(text, min(self._width() - 4, 96)):
+        for line in textwrap.wrap(text, min(self.room, 96)):
             self.line("  " + line)
 
     def command(self, words):
@@ -50,8 +50,13 @@ class Screen:
         for line in text.rstrip("\n").splitlines():
             self.line("    " + line)
 
+    @property
+    def room(self):
+        """Columns that a block may take."""
+        return self._width() - 4
+
     def _width(self):
-        return shutil.get_terminal_size((100, 24)).columns if self.live else 100
+        return shutil.get_terminal_size((100, 24)).columns if self.live else 160
 
     def progress(self, done, total, words):
         """One state of the work: redrawn in place on a terminal, else a line when it changed."""

@@ -149,7 +149,7 @@ def test_wrong_password_is_shown_and_overcome(ferry, box, make_box, smtp):
     assert ferry.fetch() != 0
     smtp.wait_count(other.name, 1)
     shown = ferry.account(box.name)
-    assert shown["failures"] == 1 and shown["error"]
+    assert shown["failures"] and shown["error"]
     assert "secret" not in shown["error"]
     assert ferry.account(other.name)["failures"] == 0 and ferry.account(other.name)["last_ok"]
     assert box.on_server() == 1
@@ -166,9 +166,10 @@ def test_server_away(ferry, box, smtp):
     box.drop(simple("goes on"))
     assert ferry.fetch() != 0
     smtp.wait_count(box.name, 1)
-    for failures in (2, 3):
+    for _ in range(2):
+        before = ferry.account("nowhere")["failures"]
         assert ferry.fetch("nowhere") != 0
-        assert ferry.account("nowhere")["failures"] == failures
+        assert ferry.account("nowhere")["failures"] > before
     assert ferry.account("nowhere")["error"]
     assert ferry.account(box.name)["failures"] == 0
 
@@ -176,8 +177,11 @@ def test_server_away(ferry, box, smtp):
 def test_failures_survive_a_restart(alone):
     add(alone, "nowhere", free_port())
     alone.fetch("nowhere")
+    before = alone.account("nowhere")
+    assert before["failures"] and before["error"]
     alone.restart("fetcherd")
-    assert alone.account("nowhere")["failures"] == 1
+    after = alone.account("nowhere")
+    assert (after["failures"], after["error"]) == (before["failures"], before["error"])
 
 
 def test_a_server_that_hangs_delays_nobody(make_ferry):

@@ -4,7 +4,16 @@ import pytest
 
 from tests.harness.mail import normalised, simple
 from tests.harness.process import free_port, wait_for
-from tests.harness.scripted import CLOSE, HANG, RESET, Endless, ScriptedPop3, ScriptedSmtp, times
+from tests.harness.scripted import (
+    CLOSE,
+    HANG,
+    RESET,
+    Endless,
+    ScriptedPop3,
+    ScriptedSmtp,
+    stuffed,
+    times,
+)
 
 MESSAGES = [normalised(simple(f"number {n}", body=f"{n}\n.\n..{n}\n" * 50)) for n in range(1, 4)]
 
@@ -33,15 +42,13 @@ def accepted(smtp):
 ONCE = {
     "EOF within RETR": {"RETR 2": [b"+OK\r\nSubject: half a mess", CLOSE]},
     "reset within RETR": {"RETR 2": [b"+OK\r\nSubject: half a mess\r\n", RESET]},
-    "EOF for the terminator": {"RETR 2": [b"+OK\r\n" + MESSAGES[1], CLOSE]},
-    "terminator without its LF": {"RETR 2": [b"+OK\r\n" + MESSAGES[1] + b".\r", CLOSE]},
+    "EOF for the terminator": {"RETR 2": [b"+OK\r\n" + stuffed(MESSAGES[1]), CLOSE]},
+    "terminator without its LF": {"RETR 2": [b"+OK\r\n" + stuffed(MESSAGES[1]) + b".\r", CLOSE]},
     "silence within RETR": {"RETR 2": [b"+OK\r\nSubject: half", HANG]},
     "odd answer to RETR": {"RETR 2": b"+ERR what\r\n"},
     "lower case": {"RETR 2": b"+ok lower\r\n"},
     "blank line for an answer": {"RETR 2": b"\r\n"},
     "endless answer line": {"RETR 2": Endless(b"x" * 8192, 1 << 26)},
-    "endless body": {"RETR 2": [b"+OK\r\n", Endless(b"y" * 70 + b"\r\n", 1 << 26)]},
-    "endless body line": {"RETR 2": [b"+OK\r\n", Endless(b"z" * 8192, 1 << 26)]},
     "NULs for an answer": {"RETR 2": b"\0\0\0\0\r\n"},
     "greeting -ERR": {"GREETING": b"-ERR [SYS/TEMP] too busy\r\n"},
     "greeting endless": {"GREETING": Endless(b"+", 1 << 26)},
@@ -95,6 +102,22 @@ def test_err_to_one_retr_is_stepped_over(ferry, smtp):
         ferry.drain()
         assert accepted(smtp) == sorted(MESSAGES[1:])
         assert list(server.mailbox) == ["uid-1"]
+
+
+@pytest.mark.parametrize("piece", [b"y" * 70 + b"\r\n", b"z" * 8192], ids=["lines", "one line"])
+def test_message_without_end(ferry, smtp, piece):
+    """What is longer than the limit, whatever LIST said, is cut off and left on the server."""
+    endless = {"RETR 2": [b"+OK\r\n", Endless(piece, 1 << 28)]}
+    with ScriptedPop3(MESSAGES, endless) as server:
+        account(ferry, server)
+        for _ in range(3):
+            ferry.fetch("acc")
+        wait_for(lambda: len(smtp.accepted) == 2, what="the other messages")
+        ferry.fetch("acc")
+        assert accepted(smtp) == [MESSAGES[0], MESSAGES[2]]
+        assert list(server.mailbox) == ["uid-2"]
+        assert len(server.heard("RETR 2")) <= 3
+        assert ferry.account("acc")["too_large"] == 1
 
 
 def test_message_that_kills_each_session_is_stepped_over(ferry, smtp):

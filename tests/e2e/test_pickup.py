@@ -128,7 +128,7 @@ def test_what_cannot_be_understood_is_renamed(ferry, smtp, raw):
     kept = bad if bad.exists() else alternative
     assert kept.read_bytes() == raw
     assert not (ferry.spool / "pickup/odd.eml").exists()
-    assert [one for one in ferry.events("hygiene") if one["what"].startswith("pickup")]
+    wait_for(lambda: ferry.events("hygiene", "pickup-refused"), what="the event")
     # and the next one is taken all the same
     drop(ferry, b"X-Receiver: <after-odd@corp.example>\n" + PLAIN, "good.eml")
     smtp.wait_count("after-odd", 1)

@@ -100,6 +100,7 @@ def test_everything_survives_a_restart(ferry, box, smtp):
     smtp.wait_count(box.name, 2)
     smtp.settle()
     assert_same(box.sent, box.arrived())
+    ferry.fetch(box.name)
     assert box.on_server() == 0
 
 

@@ -97,7 +97,7 @@ def test_delete_from_badmail(ferry, box, smtp, refused):
     ferry.ctl_ok("badmail", "delete", refused["id"])
     assert ferry.badmail() == []
     assert ferry.files("badmail") == []
-    code, _, err = ferry.ctl("badmail", "show", refused["id"])
+    code, _, err = ferry.ctl("badmail", "replay", refused["id"])
     assert code == EXIT_FAILED and refused["id"] in err
 
 

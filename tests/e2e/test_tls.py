@@ -56,7 +56,7 @@ def test_untrusted_authority_fails_closed(wary, pop3, smtp, user, tls):
     pop3.drop(user, simple("kept"))
     assert wary.fetch("acc") != 0
     shown = wary.account("acc")
-    assert shown["failures"] == 1 and "certificate" in shown["error"].lower()
+    assert shown["failures"] and "certificate" in shown["error"].lower()
     assert pop3.count(user) == 1
     assert f"Login: user=<{user}>" not in pop3.log()
 

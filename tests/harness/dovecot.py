@@ -9,9 +9,9 @@ import getpass
 import os
 import pwd
 import re
-import shutil
 import socket
 import ssl
+import time
 from pathlib import Path
 
 from .process import Process, free_port, wait_listening
@@ -36,7 +36,7 @@ ssl = {ssl}
 {ssl_files}
 passdb {{
   driver = passwd-file
-  args = username_format=%u {home}/passwd
+  args = username_format=%u {home}/passwd/%u
 }}
 userdb {{
   driver = static
@@ -96,7 +96,7 @@ class Dovecot:
         group = None if self._root else _group_name(os.getegid())
         (self.home / "mail").mkdir(exist_ok=True)
         os.chown(self.home / "mail", self._uid, self._gid)
-        (self.home / "passwd").touch()
+        (self.home / "passwd").mkdir(exist_ok=True)
         (self.home / "dovecot.conf").write_text(
             _CONF.format(
                 home=self.home,
@@ -142,14 +142,14 @@ class Dovecot:
     # mailboxes
 
     def add_user(self, name, password="secret"):
-        """Make a mailbox.  The password takes any byte but NUL."""
-        self.passwords[name] = password
-        lines = []
-        for user, secret in self.passwords.items():
-            lines.append(f"{user}:{{PLAIN.B64}}{base64.b64encode(secret.encode()).decode()}\n")
+        """Make a mailbox, or change its password, which takes any byte but NUL."""
+        secret = base64.b64encode(password.encode()).decode()
         draft = self.home / "passwd.new"
-        draft.write_text("".join(lines))
-        draft.rename(self.home / "passwd")
+        draft.write_text(f"{name}:{{PLAIN.B64}}{secret}\n")
+        if name in self.passwords:  # Dovecot looks for a newer file at most once a second
+            time.sleep(1.1)
+        draft.rename(self.home / "passwd" / name)
+        self.passwords[name] = password
         for part in ("", "Maildir", "Maildir/cur", "Maildir/new", "Maildir/tmp"):
             path = self.home / "mail" / name / part
             path.mkdir(exist_ok=True)
@@ -178,10 +178,6 @@ class Dovecot:
         for sub in ("cur", "new"):
             for path in (self.maildir(name) / sub).iterdir():
                 path.unlink()
-
-    def remove_user(self, name):
-        self.passwords.pop(name, None)
-        shutil.rmtree(self.home / "mail" / name, ignore_errors=True)
 
     def read(self, name):
         """Every message as the server really serves it (dot-unstuffed), by a session of ours."""

@@ -46,10 +46,10 @@ class Popferry:
         self.processes = {}
         self.supervisor = None
         self.top = {
-            "spool-dir": self.spool,
-            "state-dir": self.state,
-            "run-dir": self.run,
-            "default-domain": "corp.example",
+            "spool_dir": self.spool,
+            "state_dir": self.state,
+            "run_dir": self.run,
+            "default_domain": "corp.example",
         } | top
         self.fetch_section = fetch or {}
         self.hygiene_section = hygiene or {}
@@ -127,18 +127,26 @@ class Popferry:
         return self
 
     def _spawn(self, name):
-        """Start one daemon and wait for its readiness line."""
+        """Start one daemon, and again when it ends at once, as a supervisor does: a command that
+        stood in for the daemon may still hold its lock."""
+        for _ in range(10):
+            if self._spawn_once(name):
+                return
+            self.processes.pop(name).wait(5)
+            time.sleep(0.2)
+        raise Failed(f"{name} did not get ready:\n{self.log(name)[-3000:]}")
+
+    def _spawn_once(self, name):
+        """True when its readiness line has come."""
         ours, theirs = os.pipe()
         argv = [BIN / name, "-c", self.conf, "-d", theirs]
         log = self.home / f"{name}.log"
         self.processes[name] = Process(argv, log, env=self.env, pass_fds=(theirs,))
         os.close(theirs)
         try:
-            ready = select.select([ours], [], [], 20)[0] and os.read(ours, 1)
+            return bool(select.select([ours], [], [], 20)[0] and os.read(ours, 1))
         finally:
             os.close(ours)
-        if not ready:
-            raise Failed(f"{name} did not get ready:\n{self.log(name)[-3000:]}")
 
     def stop(self, *names, timeout=20):
         """SIGTERM to each, then wait.  {name: exit status}."""

@@ -251,6 +251,9 @@ class ScriptedPop3(_Server):
         self._listing(talk, rest, listing, deleted, lambda uid, raw: uid)
 
     def do_retr(self, talk, rest, listing, deleted):
+        if not 1 <= int(rest) <= len(listing):
+            talk.send(b"-ERR no such message\r\n")
+            return
         raw = listing[int(rest) - 1][1]
         talk.send(b"+OK here it is\r\n" + stuffed(raw) + b".\r\n")
 
@@ -264,7 +267,7 @@ class ScriptedPop3(_Server):
 
     def do_quit(self, talk, rest, listing, deleted):
         with self.lock:
-            for at in deleted:
+            for at in deleted & set(range(1, len(listing) + 1)):
                 self.mailbox.pop(listing[at - 1][0], None)
         talk.send(b"+OK bye\r\n")
         return True

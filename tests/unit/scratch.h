@@ -119,6 +119,47 @@ static inline char *data_read(const char *name, size_t *len)
     return slurp(path, len);
 }
 
+/* Undoes \r \n \t \\ \xNN, and \*N; which stands for N of the byte before it, in place; the result
+ * may be longer than the text, up to room - 1. Returns its length; a NUL stands behind it. */
+static inline size_t unescape(char *text, size_t room)
+{
+    char *copy = strdup(text);
+    size_t n = 0;
+    for (const char *c = copy; *c != '\0' && n + 1 < room; c++) {
+        if (*c != '\\') {
+            text[n++] = *c;
+            continue;
+        }
+        char *end = NULL;
+        char hex[3] = {c[2] != '\0' ? c[2] : '0', c[2] != '\0' ? c[3] : '0', '\0'};
+        switch (*++c) {
+        case 'r':
+            text[n++] = '\r';
+            break;
+        case 'n':
+            text[n++] = '\n';
+            break;
+        case 't':
+            text[n++] = '\t';
+            break;
+        case 'x':
+            text[n++] = (char)strtol(hex, NULL, 16);
+            c += 2;
+            break;
+        case '*':
+            for (long more = strtol(c + 1, &end, 10) - 1; more > 0 && n + 1 < room; more--, n++)
+                text[n] = text[n - 1];
+            c = end; /* on its ";" */
+            break;
+        default:
+            text[n++] = *c;
+        }
+    }
+    text[n] = '\0';
+    free(copy);
+    return n;
+}
+
 /* The exit code of a child, or -1 when a signal ended it. */
 static inline int exit_code(pid_t pid)
 {

@@ -97,6 +97,11 @@ static void test_too_large(void **state)
     r = row("u", LEDGER_TOO_LARGE);
     r.size = LIMIT + 1; /* counted; LIST had told less */
     assert_int_equal(act(r, 10, p), MAILDROP_TOO_LARGE);
+    p.by_hand = true; /* LIST lied once; does it still? */
+    assert_int_equal(act(r, 10, p), MAILDROP_FETCH);
+    assert_int_equal(act(r, LIMIT + 1, p), MAILDROP_TOO_LARGE);
+    r.attempts = MAILDROP_ATTEMPTS;
+    assert_int_equal(act(r, 10, p), MAILDROP_TOO_LARGE);
     p.size_limit = LIMIT + 1; /* raised */
     assert_int_equal(act(r, 10, p), MAILDROP_FETCH);
 }
@@ -142,6 +147,7 @@ static void test_order_and_limit(void **state)
     assert_int_equal(m.items[m.fetches[0]].number, 10);
     assert_int_equal(m.items[m.fetches[1]].number, 30);
     assert_int_equal(m.items[m.fetches[2]].number, 40);
+    assert_int_equal(m.safe_count, 3);
     assert_int_equal(m.left_over, 1); /* the one that failed before */
     maildrop_free(&m);
 }

@@ -104,17 +104,41 @@ static void test_second_process_is_refused(void **state)
 {
     struct db *db = open_good(state, steps);
     assert_int_equal(in_child(state, try_to_open), 0);
-    /* its failed try took nothing away */
-    assert_int_equal(in_child(state, try_to_open), 0);
-    db_run(db, "INSERT INTO t (k) VALUES (?1)", DB_TEXT("a"));
+    db_run(db, "INSERT INTO t (k) VALUES (?1)", DB_TEXT("a")); /* nothing was taken from us */
     db_close(db);
     assert_int_equal(in_child(state, try_to_open), 10);
-    /* nor may the same process open it twice */
-    db = open_good(state, steps);
+}
+
+/* Nor may the same process open it twice. */
+static void test_second_time_is_refused(void **state)
+{
+    struct db *db = open_good(state, steps);
     struct error err;
     assert_null(db_open(((struct scratch *)*state)->dir, "unit", steps, &err));
     assert_int_equal(err.kind, ERROR_TEMPORARY);
     db_close(db);
+}
+
+static void hold_for_a_moment(void **state)
+{
+    struct db *db = open_good(state, steps);
+    (void)scratch_write(*state, "held", "x", 1, 0600);
+    (void)usleep(300000);
+    db_close(db);
+}
+
+/* One that only answers a request in between (option -1) is waited for. */
+static void test_a_short_hold_is_waited_for(void **state)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        hold_for_a_moment(state);
+        _exit(0);
+    }
+    for (int i = 0; i < 500 && access(scratch_path(*state, "held"), F_OK) < 0; i++)
+        (void)usleep(10000);
+    db_close(open_good(state, steps));
+    assert_int_equal(exit_code(pid), 0);
 }
 
 static void hold_and_die(void **state)
@@ -505,6 +529,8 @@ int main(void)
         scratch_test(test_pragmas),
         scratch_test(test_files_are_private),
         scratch_test(test_second_process_is_refused),
+        scratch_test(test_second_time_is_refused),
+        scratch_test(test_a_short_hold_is_waited_for),
         scratch_test(test_after_sigkill),
         scratch_test(test_two_names_side_by_side),
         scratch_test(test_no_state_dir),

@@ -79,7 +79,7 @@ static inline void place_file(const struct place *place, char id[static ID_SIZE]
 {
     char path[160];
     id_new(id);
-    snprintf(path, sizeof path, "%s/outgoing/%s.eml", place->spool_dir, id);
+    snprintf(path, sizeof path, "%s/outgoing/%.26s.eml", place->spool_dir, id);
     FILE *f = fopen(path, "w");
     if (!f || fclose(f) != 0)
         abort();

@@ -33,7 +33,8 @@ static int setup(void **state)
 static void test_well(void **state)
 {
     (void)state;
-    struct route route = {0};
+    struct route route;
+    route_init(&route, CLOCK_HOUR);
     assert_int_equal(route_limit(&route, 0, 10), 10);
     assert_true(route_may_send(&route, 0));
     route_well(&route);
@@ -43,7 +44,8 @@ static void test_well(void **state)
 static void test_back_off_grows(void **state)
 {
     (void)state;
-    struct route route = {0};
+    struct route route;
+    route_init(&route, CLOCK_HOUR);
     int64_t now = 1000, last = 0;
     for (int i = 0; i < 20; i++) {
         route_failed(&route, now, "refused");
@@ -67,7 +69,8 @@ static void test_back_off_grows(void **state)
 static void test_failures_at_once_count_as_one(void **state)
 {
     (void)state;
-    struct route route = {0};
+    struct route route;
+    route_init(&route, CLOCK_HOUR);
     for (int i = 0; i < 10; i++)
         route_failed(&route, 1000, "reset");
     assert_int_equal(route.failures, 1);
@@ -77,13 +80,17 @@ static void test_failures_at_once_count_as_one(void **state)
 static void test_put_off_opens_the_circuit(void **state)
 {
     (void)state;
-    struct route route = {0};
+    struct route route;
+    route_init(&route, CLOCK_HOUR);
     for (int i = 0; i < ROUTE_CIRCUIT_PUT_OFF - 1; i++)
         route_put_off(&route, 1000, "451 later");
     assert_false(route_in_trouble(&route));
     route_put_off(&route, 1000, "451 later");
     assert_int_equal(downs, 1);
     assert_false(route_may_send(&route, 1000));
+    int64_t next_at = route.next_at;
+    route_put_off(&route, 1000, "451 later"); /* was in flight already */
+    assert_int_equal(route.next_at, next_at);
     assert_true(route_may_send(&route, route.next_at));
     route_put_off(&route, route.next_at, "451 later");
     assert_int_equal(downs, 1);
@@ -94,7 +101,8 @@ static void test_put_off_opens_the_circuit(void **state)
 static void test_one_success_breaks_the_row(void **state)
 {
     (void)state;
-    struct route route = {0};
+    struct route route;
+    route_init(&route, CLOCK_HOUR);
     for (int i = 0; i < 200; i++) {
         route_put_off(&route, 1000, "451 greylisted");
         if (i % 10 == 0)
@@ -106,7 +114,8 @@ static void test_one_success_breaks_the_row(void **state)
 static void test_retry_is_now(void **state)
 {
     (void)state;
-    struct route route = {0};
+    struct route route;
+    route_init(&route, CLOCK_HOUR);
     route_failed(&route, 1000, "refused");
     route_retry(&route);
     assert_int_equal(route_limit(&route, 1001, 10), 1);

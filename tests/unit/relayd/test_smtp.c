@@ -10,7 +10,6 @@
 
 #include <cmocka.h>
 
-#define DATA "tests/data/smtp"
 enum { ROOM = 65536, RECIPIENTS = 64 };
 
 struct play {
@@ -277,7 +276,10 @@ static void play_file(const char *path, bool bytewise)
 static void test_transcripts(void **state)
 {
     (void)state;
-    DIR *dir = opendir(DATA);
+    const char *data = getenv("POPFERRY_DATA");
+    char folder[256];
+    snprintf(folder, sizeof folder, "%s/smtp", data ? data : "tests/data");
+    DIR *dir = opendir(folder);
     assert_non_null(dir);
     int played = 0;
     for (struct dirent *entry; (entry = readdir(dir));) {
@@ -285,7 +287,7 @@ static void test_transcripts(void **state)
         size_t len = strlen(entry->d_name);
         if (len < 5 || strcmp(entry->d_name + len - 4, ".txt") != 0)
             continue;
-        snprintf(path, sizeof path, DATA "/%s", entry->d_name);
+        snprintf(path, sizeof path, "%s/%.200s", folder, entry->d_name);
         play_file(path, false);
         play_file(path, true);
         played++;
