@@ -157,6 +157,14 @@ bool ledger_retry(struct db *db, const char *id, int64_t now)
                   DB_TEXT(id), DB_INT(now)) > 0;
 }
 
+bool ledger_retry_first(struct db *db, int64_t now)
+{
+    return db_run(db,
+                  "UPDATE message SET next_attempt = MIN(next_attempt, ?1) WHERE id ="
+                  " (SELECT id FROM message WHERE state = 1 ORDER BY next_attempt LIMIT 1)",
+                  DB_INT(now)) > 0;
+}
+
 uint64_t ledger_retry_all(struct db *db, int64_t now)
 {
     return (uint64_t)db_run(

@@ -70,6 +70,8 @@ uint64_t ledger_count(struct db *db, enum ledger_state state);
 
 /* Makes a deferred message due now; false when there is none of that id. */
 bool ledger_retry(struct db *db, const char *id, int64_t now);
+/* The one that is due first, whenever that is; false when none is deferred. */
+bool ledger_retry_first(struct db *db, int64_t now);
 uint64_t ledger_retry_all(struct db *db, int64_t now);
 
 /* Drops a bounded number of delivered and rejected rows older than `before`; returns how many. */

@@ -7,8 +7,8 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "relayd/ledger.h"
+#include "relayd/peer.h"
 #include "relayd/session.h"
-#include "spool/address.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -296,6 +296,20 @@ static void open_sessions(struct relay *relay)
         open_session(relay);
 }
 
+/* A circuit that 4xx opened is closed by a message that is taken. Nobody has to wait for one to be
+ * due (an hour, perhaps, in which fetching rests): the first deferred one is the probe. */
+static void find_probe(struct relay *relay)
+{
+    const struct route *route = &relay->route;
+    bool idle = queue_ready(relay->queue) + queue_taken(relay->queue) == 0;
+    if (!route->open || route->failures > 0 || !idle || !route_may_send(route, clock_monotonic()))
+        return;
+    if (!ledger_retry_first(relay->d->db, clock_now()))
+        route_well(&relay->route); /* nothing is left to try it with */
+    else
+        (void)queue_refill(relay->queue, clock_now());
+}
+
 static void arm_wake(struct relay *relay)
 {
     int64_t wait = CLOCK_MINUTE, now = clock_now();
@@ -329,6 +343,7 @@ static void on_work(evutil_socket_t fd, short what, void *arg)
         return;
     bool more = queue_refill(relay->queue, clock_now());
     follow_scan(relay, more);
+    find_probe(relay);
     feed_idle(relay);
     open_sessions(relay);
     arm_wake(relay);
@@ -386,34 +401,6 @@ static void on_notice(void *arg, const char *peer, const char *topic, const json
 
 /* ---- life ---- */
 
-bool relay_supports(const struct conf *conf, struct error *err)
-{
-    if (strcmp(conf->relay.protocol, "smtp") != 0)
-        return error_set(err, ERROR_USAGE,
-                         "%s: relay.protocol = \"%s\" is not there yet; use \"smtp\"", conf->file,
-                         conf->relay.protocol);
-    if (conf->relay.user[0] != '\0')
-        return error_set(err, ERROR_USAGE,
-                         "%s: relay.user: logging in to the SMTP server is not there yet; leave it "
-                         "empty and let the server allow this host",
-                         conf->file);
-    return true;
-}
-
-/* The name for EHLO: ours if it is one, else a host of the default domain, else an address literal.
- */
-static void find_helo(struct relay *relay)
-{
-    char host[128] = "";
-    const char *domain = relay->d->conf->default_domain;
-    (void)gethostname(host, sizeof host - 1);
-    (void)snprintf(relay->helo, sizeof relay->helo, "%s", host);
-    if (!strchr(host, '.') && domain[0] != '\0')
-        (void)snprintf(relay->helo, sizeof relay->helo, "%s.%.120s", host, domain);
-    if (host[0] == '\0' || !address_domain_valid(relay->helo))
-        (void)snprintf(relay->helo, sizeof relay->helo, "[127.0.0.1]");
-}
-
 struct relay *relay_new(struct daemon *d, struct error *err)
 {
     struct spool *spool = spool_open(d->conf->spool_dir, false, err);
@@ -428,9 +415,9 @@ struct relay *relay_new(struct daemon *d, struct error *err)
 bool relay_start(struct relay *relay, struct error *err)
 {
     struct daemon *d = relay->d;
-    if (!relay_supports(d->conf, err))
+    if (!peer_supported(d->conf, err))
         return false;
-    find_helo(relay);
+    peer_helo(d->conf, relay->helo);
     route_init(&relay->route, d->conf->relay.retry_max);
     relay->probe = true;
     relay->settle = settle_new(d->base, d->bus, d->db, relay->spool, on_committed, relay);
@@ -453,9 +440,9 @@ bool relay_start(struct relay *relay, struct error *err)
 void relay_reload(struct relay *relay)
 {
     struct error err;
-    if (!relay_supports(relay->d->conf, &err))
+    if (!peer_supported(relay->d->conf, &err))
         LOG(LOG_ALARM, "reload-refused", KV("error", err.text));
-    find_helo(relay);
+    peer_helo(relay->d->conf, relay->helo);
     for (guint i = 0; i < relay->sessions->len; i++)
         session_quit(g_ptr_array_index(relay->sessions, i));
     relay->probe = true;

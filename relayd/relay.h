@@ -4,6 +4,7 @@
 #define RELAYD_RELAY_H
 
 #include "lib/daemon.h"
+#include "relayd/peer.h"
 #include "relayd/queue.h"
 #include "relayd/route.h"
 #include "relayd/settle.h"
@@ -28,7 +29,7 @@ struct relay {
     int64_t scan_next;    /* none before */
     int64_t pruned;       /* monotonic, when last */
     bool probe;           /* connect although there is no mail: to learn SIZE, to try the circuit */
-    char helo[256];
+    char helo[PEER_HELO_SIZE];
 };
 
 /* For -1: only spool and ledger. */
@@ -44,8 +45,5 @@ void relay_stop(struct relay *relay);
 void relay_free(struct relay *relay);
 
 size_t relay_connections(const struct relay *relay);
-
-/* What relayd can't do yet is refused at its start, and not at the first message. */
-MUST_CHECK bool relay_supports(const struct conf *conf, struct error *err);
 
 #endif

@@ -82,7 +82,10 @@ static bool is_cut_from_more(InternetAddressMailbox *mailbox, const char *value)
 {
     const char *text = internet_address_mailbox_get_addr(mailbox);
     const char *at = text != NULL && text[0] != '\0' ? strstr(value, text) : NULL;
-    return at != NULL && at[strlen(text)] == '@';
+    if (at == NULL)
+        return false;
+    at += strlen(text);
+    return at[strspn(at, " ")] == '@';
 }
 
 static void pick_mailbox(struct pick *pick, InternetAddressMailbox *mailbox)

@@ -7,6 +7,7 @@ other programs than build/bin.
 
 import itertools
 import re
+import signal
 
 import pytest
 
@@ -17,6 +18,11 @@ from tests.harness.postfix import DOMAIN, Postfix
 from tests.harness.process import remove_dir, work_dir
 
 _numbers = itertools.count(1)
+
+
+def pytest_configure():
+    """SIGTERM (of `timeout`, of CI) ends a run as Ctrl-C does: every server is stopped."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -188,7 +188,8 @@ def _server_context(pair):
 
 
 class ScriptedPop3(_Server):
-    """`messages` as they are to be sent, dot-stuffed here; each gets the UIDL "uid-N".  CAPA lists
+    """`messages` as they are to be sent, dot-stuffed here, or lists of what to do when they are
+    asked for; each gets the UIDL "uid-N".  CAPA lists
     `capabilities`.  What was DELEd goes at QUIT."""
 
     def __init__(
@@ -232,7 +233,7 @@ class ScriptedPop3(_Server):
 
     def do_stat(self, talk, _, listing, deleted):
         left = [raw for at, (_, raw) in enumerate(listing, 1) if at not in deleted]
-        talk.send(b"+OK %d %d\r\n" % (len(left), sum(map(len, left))))
+        talk.send(b"+OK %d %d\r\n" % (len(left), sum(map(_size, left))))
 
     def _listing(self, talk, rest, listing, deleted, show):
         rows = {at: show(*item) for at, item in enumerate(listing, 1) if at not in deleted}
@@ -245,7 +246,7 @@ class ScriptedPop3(_Server):
             talk.send(b"+OK\r\n" + lines.encode() + b".\r\n")
 
     def do_list(self, talk, rest, listing, deleted):
-        self._listing(talk, rest, listing, deleted, lambda uid, raw: len(raw))
+        self._listing(talk, rest, listing, deleted, lambda uid, raw: _size(raw))
 
     def do_uidl(self, talk, rest, listing, deleted):
         self._listing(talk, rest, listing, deleted, lambda uid, raw: uid)
@@ -255,7 +256,10 @@ class ScriptedPop3(_Server):
             talk.send(b"-ERR no such message\r\n")
             return
         raw = listing[int(rest) - 1][1]
-        talk.send(b"+OK here it is\r\n" + stuffed(raw) + b".\r\n")
+        if isinstance(raw, list):
+            talk.act(raw)
+        else:
+            talk.send(b"+OK here it is\r\n" + stuffed(raw) + b".\r\n")
 
     def do_dele(self, talk, rest, listing, deleted):
         deleted.add(int(rest))
@@ -271,6 +275,10 @@ class ScriptedPop3(_Server):
                 self.mailbox.pop(listing[at - 1][0], None)
         talk.send(b"+OK bye\r\n")
         return True
+
+
+def _size(raw):
+    return 1000 if isinstance(raw, list) else len(raw)
 
 
 def stuffed(raw):

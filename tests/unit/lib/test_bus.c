@@ -628,6 +628,24 @@ static void test_no_run_dir(void **state)
     bus_free(NULL);
 }
 
+/* Who may enter the directory may steer: the sockets themselves are open to the group, whatever the
+ * umask. */
+static void test_socket_modes(void **state)
+{
+    struct fixture *f = *state;
+    mode_t before = umask(0077);
+    bus_free(f->right);
+    f->right = open_bus(f, "right");
+    (void)umask(before);
+    static const char *const names[] = {"right.ctl", "right.events"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        struct stat st;
+        assert_int_equal(stat(scratch_path(f->scratch, names[i]), &st), 0);
+        assert_int_equal(st.st_mode & 0777, 0770);
+    }
+    assert_alive(f);
+}
+
 /* --- bus_call --- */
 
 struct call {
@@ -839,6 +857,7 @@ int main(void)
         bus_test(test_log_goes_out),
         bus_test(test_log_after_the_bus),
         bus_test(test_no_run_dir),
+        bus_test(test_socket_modes),
         bus_test(test_call),
         bus_test(test_call_when_nobody_listens),
         bus_test(test_call_without_answer),

@@ -114,6 +114,19 @@ static void test_retry(void **state)
     assert_int_equal(ledger_retry_all(place.db, 60), 1); /* B is due already */
 }
 
+static void test_retry_first(void **state)
+{
+    (void)state;
+    char ids[32] = "";
+    assert_false(ledger_retry_first(place.db, 50));
+    place_row(&place, "A", LEDGER_DEFERRED, 2000);
+    place_row(&place, "B", LEDGER_DEFERRED, 1000);
+    place_row(&place, "C", LEDGER_DELIVERED, 1);
+    assert_true(ledger_retry_first(place.db, 50));
+    ledger_each_due(place.db, 50, take_all, ids);
+    assert_string_equal(ids, "B");
+}
+
 static void note_recipient(void *arg, const char *address, enum ledger_recipient state,
                            const char *reply)
 {
@@ -171,6 +184,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_row_is_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(test_due, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retry, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_retry_first, setup, teardown),
         cmocka_unit_test_setup_teardown(test_recipients, setup, teardown),
         cmocka_unit_test_setup_teardown(test_prune, setup, teardown),
         cmocka_unit_test_setup_teardown(test_facts, setup, teardown),
