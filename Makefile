@@ -89,8 +89,8 @@ unit: unit-build
 SOURCES := $(wildcard lib/*.[ch] spool/*.[ch] fetcherd/*.[ch] hygiene/*.[ch] relayd/*.[ch] ctl/*.[ch] tests/unit/*/*.[ch])
 
 PACKAGES := build-essential pkg-config libevent-dev libssl-dev libzmq3-dev libsqlite3-dev libsodium-dev libgmime-3.0-dev \
-            libjansson-dev libconfuse-dev libcmocka-dev clang-format clang-tidy cppcheck python3 python3-pytest python3-zmq \
-            dovecot-core dovecot-pop3d postfix s6 openssl
+            libjansson-dev libconfuse-dev libcmocka-dev clang-format clang-tidy cppcheck python3 python3-pytest python3-pytest-xdist python3-zmq \
+            dovecot-core dovecot-pop3d postfix s6 fakeroot openssl
 SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # Postfix comes without a configuration, so that installing it starts no mail server; tests bring their own.
@@ -106,28 +106,32 @@ deps:
 
 run: deps
 	@$(MAKE) --no-print-directory all
-	@$(PYTHON) -m tests.demo $(if $(CONFIG),--config '$(CONFIG)')
+	@$(PYTHON) -B -m tests.demo $(if $(CONFIG),--config '$(CONFIG)')
 
 test: deps
 	@$(MAKE) --no-print-directory all unit
-	@$(PYTHON) -m pytest -q -p no:cacheprovider tests/e2e
+	@$(PYTHON) -B -m pytest -q -n 4 -p no:cacheprovider tests/e2e
 
 check: deps
 	@$(MAKE) --no-print-directory check-format check-tidy check-cppcheck check-unit
 
 check-format:
-	clang-format --dry-run --Werror $(SOURCES)
+	@echo 'format: clang-format'
+	@clang-format --dry-run --Werror $(SOURCES)
 
 check-tidy:
+	@echo 'lint: clang-tidy'
 	@printf '%s\n' $(filter %.c,$(filter-out tests/%,$(SOURCES))) | \
 	    xargs -P 2 -n 6 sh -c 'clang-tidy --quiet "$$@" -- -std=c17 $(CPPFLAGS_TIDY) $(PKG_CFLAGS) 2>/dev/null' clang-tidy
 
 check-cppcheck:
-	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr -D_GNU_SOURCE -I. \
+	@echo 'lint: cppcheck'
+	@cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr -D_GNU_SOURCE -I. \
 	    '-Djson_array_foreach(a,i,v)=for(;;)' '-Djson_object_foreach(o,k,v)=for(;;)' \
 	    --enable=warning,performance,portability -j 2 lib spool fetcherd hygiene relayd ctl
 
 check-unit:
+	@echo 'unit tests, with AddressSanitizer and UndefinedBehaviorSanitizer'
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan OPTIMISE='-O1 -g' SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' unit
 
 CPPFLAGS_TIDY := -D_GNU_SOURCE -I. -DPOPFERRY_VERSION=\"$(VERSION)\"

@@ -286,7 +286,7 @@ static void on_stream(void *arg, struct stream *stream, enum stream_event event)
 
 /* --- timers and the beginning ------------------------------------------------------------- */
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+static void on_batch_age(evutil_socket_t fd, short what, void *arg)
 {
     struct session *s = arg;
 
@@ -294,6 +294,17 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     session_enter(s);
     mail_advance(s);
+    session_leave(s);
+}
+
+static void on_wait(evutil_socket_t fd, short what, void *arg)
+{
+    struct session *s = arg;
+
+    (void)fd;
+    (void)what;
+    session_enter(s);
+    mail_waited(s);
     session_leave(s);
 }
 
@@ -314,8 +325,8 @@ struct session *session_begin(struct fetcherd *f, struct account *account, bool 
     s->by_hand = by_hand;
     s->result.command = "";
     s->size_limit = watch_size_limit(f->watch);
-    s->batch_timer = evtimer_new(f->daemon->base, on_timer, s);
-    s->wait_timer = evtimer_new(f->daemon->base, on_timer, s);
+    s->batch_timer = evtimer_new(f->daemon->base, on_batch_age, s);
+    s->wait_timer = evtimer_new(f->daemon->base, on_wait, s);
     if (!s->batch_timer || !s->wait_timer)
         abort();
     maildrop_init(&s->drop);

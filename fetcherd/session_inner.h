@@ -72,7 +72,7 @@ struct session {
     size_t spooled_count, spooled_capacity;
     size_t unsettled; /* of ours */
     struct event *wait_timer;
-    int64_t wait_until; /* monotonic */
+    int64_t wait_until, quiet_until; /* monotonic */
 
     struct pop3 core;
 };
@@ -111,6 +111,8 @@ void mail_begin(struct session *s);
 void mail_event(struct session *s, const struct pop3_event *event);
 /* Sends what may be sent, and sees whether a step is complete. */
 void mail_advance(struct session *s);
+/* No outcome for a while, in SESSION_WAITING. */
+void mail_waited(struct session *s);
 /* The connection broke: the message that was awaited is charged an attempt. */
 void mail_charge_current(struct session *s, const char *why);
 /* What the server said makes no sense: the message just received is doubtful, if there is one. */

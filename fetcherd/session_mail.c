@@ -11,12 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fetcherd/resolve.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 
 #define BATCH_AGE  250                 /* ms; a batch waits no longer for more */
 #define WAIT_TOTAL (10 * CLOCK_SECOND) /* for outcomes, once all is fetched */
 #define WAIT_QUIET (4 * CLOCK_SECOND)  /* and at most so long without one */
+#define WAIT_ASK   1                   /* s without one: it may have been lost on the bus, so ask */
 
 static uint32_t current_item(const struct session *s)
 {
@@ -376,21 +378,39 @@ static void begin_waiting(struct session *s)
 /* Whether outcomes that would let us delete more are worth waiting for. */
 static bool waits_for_outcomes(struct session *s)
 {
-    int64_t left = s->wait_until - clock_monotonic();
     bool of_use = fetcherd_conf(s->f)->fetch.delete == CONF_DELETE_DELIVERED;
 
-    return of_use && s->unsettled > 0 && left > 0 && evtimer_pending(s->wait_timer, NULL);
+    return of_use && s->unsettled > 0 && clock_monotonic() < s->quiet_until;
 }
 
+static void arm_wait(struct session *s)
+{
+    static const struct timeval ask = {.tv_sec = WAIT_ASK};
+
+    (void)evtimer_add(s->wait_timer, &ask);
+}
+
+/* The wait begins, or an outcome has come in. */
 static void rearm_wait(struct session *s)
 {
-    int64_t left = s->wait_until - clock_monotonic();
-    int64_t ms = left < WAIT_QUIET ? left : WAIT_QUIET;
+    int64_t quiet = clock_monotonic() + WAIT_QUIET;
 
-    if (ms < 0)
-        ms = 0;
-    struct timeval wait = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
-    (void)evtimer_add(s->wait_timer, &wait);
+    s->quiet_until = quiet < s->wait_until ? quiet : s->wait_until;
+    arm_wait(s);
+}
+
+static void on_asked(void *arg)
+{
+    (void)arg; /* what is known now came by session_outcome */
+}
+
+void mail_waited(struct session *s)
+{
+    if (s->step == SESSION_WAITING && waits_for_outcomes(s)) {
+        resolve_account(s->f->resolve, s->account->key, on_asked, NULL);
+        arm_wait(s);
+    }
+    mail_advance(s);
 }
 
 /* Messages that failed before may break the session, and what was deleted in it would come back. So

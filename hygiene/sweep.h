@@ -7,7 +7,7 @@
 #include "spool/spool.h"
 #include <event2/event.h>
 
-#define SWEEP_INTERVAL 10000
+#define SWEEP_INTERVAL 2000
 #define SWEEP_TURN     64 /* messages */
 
 struct sweep;

@@ -57,14 +57,13 @@ static void *new_socket(void *context, int type)
     void *socket = zmq_socket(context, type);
     if (socket == NULL)
         return NULL;
-    int linger = 0, limit = QUEUE_LIMIT, again = 50, again_max = 1000;
+    int linger = 0, limit = QUEUE_LIMIT, again = 100;
     int64_t largest = BUS_MESSAGE_MAX;
     (void)zmq_setsockopt(socket, ZMQ_LINGER, &linger, sizeof linger);
     (void)zmq_setsockopt(socket, ZMQ_SNDHWM, &limit, sizeof limit);
     (void)zmq_setsockopt(socket, ZMQ_RCVHWM, &limit, sizeof limit);
     (void)zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &largest, sizeof largest);
     (void)zmq_setsockopt(socket, ZMQ_RECONNECT_IVL, &again, sizeof again);
-    (void)zmq_setsockopt(socket, ZMQ_RECONNECT_IVL_MAX, &again_max, sizeof again_max);
     return socket;
 }
 

@@ -146,6 +146,8 @@ static void catch_signals(struct run *run)
     };
     (void)signal(SIGPIPE, SIG_IGN);
     for (int i = 0; i < SIGNALS; i++) {
+        /* libevent puts back what was there before: a second signal must not cut the end short. */
+        (void)signal(caught[i].number, SIG_IGN);
         run->signals[i] = evsignal_new(run->d.base, caught[i].number, caught[i].fn, run);
         (void)event_add(run->signals[i], NULL);
     }

@@ -204,7 +204,7 @@ static void pick_last_angle(struct pick *pick, const struct header_field *field)
     char value[2000];
     header_unfold(field, value, sizeof value);
     char *open = strrchr(value, '<'), *close = open != NULL ? strchr(open, '>') : NULL;
-    if (close == NULL)
+    if (close == NULL || strpbrk(close, "@") != NULL)
         return;
     *close = '\0';
     pick->value = open + 1;

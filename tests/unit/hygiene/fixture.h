@@ -43,7 +43,8 @@ static inline int fixture_make(void **state)
     f->h.sync = syncpool_new(f->d.base, &err);
     f->d.state = &f->h;
     *state = f;
-    if (f->h.sync != NULL && f->h.spool != NULL && f->d.bus != NULL && f->d.db != NULL && f->d.conf != NULL)
+    if (f->h.sync != NULL && f->h.spool != NULL && f->d.bus != NULL && f->d.db != NULL &&
+        f->d.conf != NULL)
         return 0;
     scratch_release(f->scratch);
     fprintf(stderr, "fixture: %s\n", err.text);

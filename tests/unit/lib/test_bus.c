@@ -446,7 +446,15 @@ static void test_garbage_as_a_notice(void **state)
     struct fixture *f = *state;
     void *context, *pub = stranger(f, &context, ZMQ_PUB, "liar.events", true);
     bus_listen(f->left, "liar");
-    turn(f, NULL, 0, 200); /* the subscription needs a moment */
+    static const char *const good[] = {"bell", "liar", "{\"n\":9}"};
+    for (int i = 0; i < 500 && f->notices == 0; i++) { /* the subscription needs a moment */
+        send_parts(pub, 3, good, NULL);
+        turn(f, NULL, 0, 10);
+    }
+    turn(f, NULL, 0, 50);
+    assert_true(f->notices > 0);
+    f->notices = 0;
+    f->sum = 0;
     static const char long_name[] = "a-topic-that-is-far-too-long-for-anything-we-know";
     static const char *const messages[][6] = {{"bell"},
                                               {"bell", "liar"},
@@ -466,7 +474,6 @@ static void test_garbage_as_a_notice(void **state)
     }
     turn(f, NULL, 0, 100);
     assert_int_equal(f->notices, 0);
-    static const char *const good[] = {"bell", "liar", "{\"n\":9}"};
     send_parts(pub, 3, good, NULL);
     assert_turned(f, &f->notices, 1);
     assert_int_equal(f->sum, 9);

@@ -588,7 +588,7 @@ static void test_progress_keeps_it_alive(void **state)
     server_start(&s);
     struct client *c = connect_to("127.0.0.1", s.port, false);
     assert_true(wait_event(c, STREAM_CONNECTED));
-    stream_set_timeout(c->stream, 250);
+    stream_set_timeout(c->stream, 500);
     wait_bytes(c, 10);
     assert_false(over(c));
     assert_end(c, STREAM_TIMEOUT, "no progress");
@@ -599,14 +599,14 @@ static void test_progress_keeps_it_alive(void **state)
 static void script_reads_nothing(struct server *s, int fd)
 {
     (void)fd;
-    (void)usleep((useconds_t)s->amount);
+    for (int i = 0; i < 500 && !s->stop; i++)
+        (void)usleep(20000);
 }
 
 static void test_timeout_of_a_stuck_write(void **state)
 {
     (void)state;
     struct server s = serve(script_reads_nothing);
-    s.amount = 1500000;
     server_start(&s);
     struct client *c = connect_to("127.0.0.1", s.port, false);
     assert_true(wait_event(c, STREAM_CONNECTED));
@@ -616,7 +616,7 @@ static void test_timeout_of_a_stuck_write(void **state)
     free(much);
     int64_t from = clock_monotonic();
     assert_end(c, STREAM_TIMEOUT, "no progress");
-    assert_true(clock_monotonic() - from < 1400);
+    assert_true(clock_monotonic() - from < 5000);
     client_free(c);
     server_stop(&s);
 }
@@ -664,8 +664,8 @@ static void test_free_in_each_event(void **state)
         struct stream_peer peer = {.host = "127.0.0.1",
                                    .port = s.port,
                                    .tls = cases[i].tls,
-                                   .connect_timeout = 300,
-                                   .timeout = 300};
+                                   .connect_timeout = 600,
+                                   .timeout = 600};
         struct client *c = calloc(1, sizeof *c);
         c->got = evbuffer_new();
         c->free_on = (int)cases[i].event;

@@ -9,6 +9,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <sys/socket.h>
 
 /* --- certificates --- */
@@ -75,7 +76,7 @@ struct server {
     const struct cert *cert; /* for server_tls */
     int max_version;         /* 0: as OpenSSL likes */
     size_t amount;           /* for scripts */
-    volatile int accepted;
+    volatile bool stop;
 };
 
 static inline SSL *server_tls(struct server *s, int fd)
@@ -101,7 +102,6 @@ static inline void *server_run(void *arg)
 {
     struct server *s = arg;
     for (int fd; (fd = accept(s->listener, NULL, NULL)) >= 0;) {
-        s->accepted++;
         struct timeval limit = {10, 0}; /* no test hangs for ever */
         (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
         (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
@@ -132,6 +132,7 @@ static inline void server_start(struct server *s)
 
 static inline void server_stop(struct server *s)
 {
+    s->stop = true;
     (void)shutdown(s->listener, SHUT_RDWR);
     (void)pthread_join(s->thread, NULL);
     (void)close(s->listener);

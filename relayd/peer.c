@@ -1,0 +1,35 @@
+/* Promises: no session begins with a setting that is not served, or with a name for EHLO that costs
+ * a protocol error. */
+#include "relayd/peer.h"
+
+#include "spool/address.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+bool peer_supported(const struct conf *conf, struct error *err)
+{
+    if (strcmp(conf->relay.protocol, "smtp") != 0)
+        return error_set(err, ERROR_USAGE,
+                         "%s: relay.protocol = \"%s\" is not there yet; use \"smtp\"", conf->file,
+                         conf->relay.protocol);
+    if (conf->relay.user[0] != '\0')
+        return error_set(err, ERROR_USAGE,
+                         "%s: relay.user: logging in to the SMTP server is not there yet; leave it "
+                         "empty and let the server allow this host",
+                         conf->file);
+    return true;
+}
+
+void peer_helo(const struct conf *conf, char helo[static PEER_HELO_SIZE])
+{
+    char host[128] = "";
+    const char *domain = conf->default_domain;
+    (void)gethostname(host, sizeof host - 1);
+    (void)snprintf(helo, PEER_HELO_SIZE, "%s", host);
+    if (!strchr(host, '.') && domain[0] != '\0')
+        (void)snprintf(helo, PEER_HELO_SIZE, "%s.%.120s", host, domain);
+    if (host[0] == '\0' || !address_domain_valid(helo))
+        (void)snprintf(helo, PEER_HELO_SIZE, "[127.0.0.1]");
+}
