@@ -304,7 +304,7 @@ static void on_wait(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     session_enter(s);
-    mail_waited(s);
+    wait_ask(s);
     session_leave(s);
 }
 

@@ -111,14 +111,23 @@ void mail_begin(struct session *s);
 void mail_event(struct session *s, const struct pop3_event *event);
 /* Sends what may be sent, and sees whether a step is complete. */
 void mail_advance(struct session *s);
-/* No outcome for a while, in SESSION_WAITING. */
-void mail_waited(struct session *s);
 /* The connection broke: the message that was awaited is charged an attempt. */
 void mail_charge_current(struct session *s, const char *why);
 /* What the server said makes no sense: the message just received is doubtful, if there is one. */
 void mail_out_of_step(struct session *s, const char *why);
 /* Ends what is open of messages; what was received whole is committed, unless `discard`. */
 void mail_close(struct session *s, bool discard);
+
+/* --- session_wait.c --- */
+
+/* All is fetched: SESSION_WAITING begins. */
+void wait_begin(struct session *s);
+/* An outcome has come in. */
+void wait_renew(struct session *s);
+/* Whether outcomes that would let us delete more are worth waiting for. */
+bool wait_is_of_use(const struct session *s);
+/* No outcome for a while. */
+void wait_ask(struct session *s);
 
 /* --- session_delete.c --- */
 

@@ -11,14 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fetcherd/resolve.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 
-#define BATCH_AGE  250                 /* ms; a batch waits no longer for more */
-#define WAIT_TOTAL (10 * CLOCK_SECOND) /* for outcomes, once all is fetched */
-#define WAIT_QUIET (4 * CLOCK_SECOND)  /* and at most so long without one */
-#define WAIT_ASK   1                   /* s without one: it may have been lost on the bus, so ask */
+#define BATCH_AGE 250 /* ms; a batch waits no longer for more */
 
 static uint32_t current_item(const struct session *s)
 {
@@ -369,50 +365,6 @@ static void send_more(struct session *s)
     }
 }
 
-static void begin_waiting(struct session *s)
-{
-    session_set_step(s, SESSION_WAITING);
-    s->wait_until = clock_monotonic() + WAIT_TOTAL;
-}
-
-/* Whether outcomes that would let us delete more are worth waiting for. */
-static bool waits_for_outcomes(struct session *s)
-{
-    bool of_use = fetcherd_conf(s->f)->fetch.delete == CONF_DELETE_DELIVERED;
-
-    return of_use && s->unsettled > 0 && clock_monotonic() < s->quiet_until;
-}
-
-static void arm_wait(struct session *s)
-{
-    static const struct timeval ask = {.tv_sec = WAIT_ASK};
-
-    (void)evtimer_add(s->wait_timer, &ask);
-}
-
-/* The wait begins, or an outcome has come in. */
-static void rearm_wait(struct session *s)
-{
-    int64_t quiet = clock_monotonic() + WAIT_QUIET;
-
-    s->quiet_until = quiet < s->wait_until ? quiet : s->wait_until;
-    arm_wait(s);
-}
-
-static void on_asked(void *arg)
-{
-    (void)arg; /* what is known now came by session_outcome */
-}
-
-void mail_waited(struct session *s)
-{
-    if (s->step == SESSION_WAITING && waits_for_outcomes(s)) {
-        resolve_account(s->f->resolve, s->account->key, on_asked, NULL);
-        arm_wait(s);
-    }
-    mail_advance(s);
-}
-
 /* Messages that failed before may break the session, and what was deleted in it would come back. So
  * they are tried only by a session that has nothing to lose; otherwise the next one does it. */
 static bool take_risks(struct session *s)
@@ -449,11 +401,9 @@ void mail_advance(struct session *s)
     send_more(s);
     if (s->step == SESSION_WORKING && all_fetched && !s->held && !s->commit &&
         s->syncing_count == 0) {
-        begin_waiting(s);
-        rearm_wait(s);
+        wait_begin(s);
     }
-    if (s->step == SESSION_WAITING && pop3_idle(&s->core) && !waits_for_outcomes(s) &&
-        !take_risks(s))
+    if (s->step == SESSION_WAITING && pop3_idle(&s->core) && !wait_is_of_use(s) && !take_risks(s))
         quit(s);
 }
 
@@ -467,7 +417,7 @@ void session_outcome(struct session *s, const char *id, enum ledger_state state)
     session_enter(s);
     delete_settled(s, (uint32_t)item);
     if (s->step == SESSION_WAITING)
-        rearm_wait(s);
+        wait_renew(s);
     mail_advance(s);
     session_leave(s);
 }
