@@ -154,3 +154,4 @@ clean:
 .PHONY: all help deps run test check check-format check-tidy check-cppcheck check-unit unit unit-build install clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.SECONDARY:

@@ -40,7 +40,7 @@ void bus_page_begin(struct bus_page *page)
 
 bool bus_page_add(struct bus_page *page, json_t *item)
 {
-    char *text = json_dumps(item, JSON_COMPACT);
+    char *text = json_dumps(item, JSON_COMPACT | JSON_ENCODE_ANY);
     size_t len = text != NULL ? strlen(text) : 0;
     free(text);
     bool first = json_array_size(page->items) == 0;
