@@ -53,6 +53,7 @@ struct account {
     bool removed;            /* free it when the poll has ended */
     bool continued;          /* the last poll left more to fetch: its figures go on */
     uint64_t covers;         /* the round that the poll in progress answers */
+    unsigned moves;          /* how often it came to stand for another mailbox */
 };
 
 /* Takes the fields of a request into *account: those that are named, and with `add` also the

@@ -14,21 +14,24 @@
 struct commit {
     struct fetcherd *f;
     int64_t account;
-    commit_fn *fn; /* NULL: an orphan */
+    unsigned moves; /* the account's, when the batch began */
+    commit_fn *fn;  /* NULL: an orphan */
     void *arg;
     struct batch *batch;
     size_t count;
     struct commit_item items[COMMIT_MESSAGES];
 };
 
-struct commit *commit_new(struct fetcherd *f, int64_t account, commit_fn *fn, void *arg)
+struct commit *commit_new(struct fetcherd *f, const struct account *account, commit_fn *fn,
+                          void *arg)
 {
     struct commit *c = malloc(sizeof *c);
 
     if (!c)
         abort();
     c->f = f;
-    c->account = account;
+    c->account = account->key;
+    c->moves = account->moves;
     c->fn = fn;
     c->arg = arg;
     c->count = 0;
@@ -98,14 +101,16 @@ static void finish(struct commit *c, bool ok)
 static void on_synced(void *arg, struct batch *batch, int failed_errno)
 {
     struct commit *c = arg;
-    bool removed = !account_set_by_key(&c->f->accounts, c->account);
+    const struct account *account = account_set_by_key(&c->f->accounts, c->account);
 
-    if (failed_errno || removed) { /* spool/batch has told of the failure */
+    if (failed_errno || !account) { /* spool/batch has told of the failure */
         batch_discard(batch);
         finish(c, false);
         return;
     }
     record(c);
+    if (account->moves != c->moves)
+        ledger_maildrop_moved(c->f->ledger, c->account);
     batch_publish(batch);
     for (size_t i = 0; i < c->count; i++)
         bus_ring(c->f->daemon->bus, spool_dir_name(SPOOL_INCOMING), c->items[i].id);

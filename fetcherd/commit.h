@@ -32,7 +32,8 @@ struct commit_item {
 typedef void commit_fn(void *arg, const struct commit *commit, bool ok);
 
 /* For messages of the account with this key. */
-struct commit *commit_new(struct fetcherd *f, int64_t account, commit_fn *fn, void *arg);
+struct commit *commit_new(struct fetcherd *f, const struct account *account, commit_fn *fn,
+                          void *arg);
 /* Takes over a finished writer. */
 void commit_add(struct commit *commit, struct message_writer *writer, const char *uidl,
                 size_t uidl_len, uint32_t tag);

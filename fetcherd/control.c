@@ -138,6 +138,38 @@ static json_t *answer_add(struct daemon *d, const json_t *request)
     return reply_account(f, a);
 }
 
+/* Which mailbox an account is: UIDLs mean something within one only. */
+struct maildrop_place {
+    char server[ACCOUNT_SERVER_MAX + 1];
+    char user[ACCOUNT_USER_MAX + 1];
+    int port;
+};
+
+static struct maildrop_place place_of(const struct account *a)
+{
+    struct maildrop_place place = {.port = a->port};
+
+    memcpy(place.server, a->server, sizeof place.server);
+    memcpy(place.user, a->user, sizeof place.user);
+    return place;
+}
+
+static bool is_at(const struct account *a, const struct maildrop_place *place)
+{
+    return a->port == place->port && !strcmp(a->server, place->server) &&
+           !strcmp(a->user, place->user);
+}
+
+static void maildrop_moved(struct fetcherd *f, struct account *a)
+{
+    a->moves++; /* for batches that are still being synced */
+    if (a->session)
+        session_abort(a->session);
+    ledger_maildrop_moved(f->ledger, a->key);
+    LOG(LOG_NOTE, "maildrop-moved", KV("account", a->name), KV("server", a->server),
+        KV("meaning", "what lies there is fetched and compared with what is known already"));
+}
+
 static json_t *answer_set(struct daemon *d, const json_t *request)
 {
     struct fetcherd *f = fetcherd_of(d);
@@ -151,10 +183,13 @@ static json_t *answer_set(struct daemon *d, const json_t *request)
         return refusal;
     if (secret && !json_is_null(secret) && !(sealed = sealed_secret(f, request, a->name, &refusal)))
         return refusal;
+    struct maildrop_place place = place_of(a);
     if (!account_from_request(a, request, false, d->conf->default_domain, &err))
         return bus_error_from(&err);
     schedule_reset(a, clock_now());
     ledger_account_set(f->ledger, a, sealed);
+    if (!is_at(a, &place))
+        maildrop_moved(f, a);
     ledger_account_progress(f->ledger, a);
     LOG(LOG_NOTE, "account-changed", KV("account", a->name));
     wake(f);

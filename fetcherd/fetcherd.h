@@ -27,6 +27,7 @@ struct fetcherd {
     struct resolve *resolve;   /* fetcherd/resolve.h */
     struct poll *poll;         /* fetcherd/poll.h */
     struct relay_watch *watch; /* fetcherd/watch.h */
+    struct event *hourly;      /* forgets what has long been gone */
     size_t commits;            /* batches that are being synced */
 };
 

@@ -273,6 +273,31 @@ void ledger_message_state(struct ledger *ledger, int64_t account, const char *ui
            DB_INT(account), DB_BLOB(uidl, uidl_len), DB_INT(state), DB_INT(now));
 }
 
+unsigned ledger_message_charge(struct ledger *ledger, int64_t account, const char *uidl,
+                               size_t uidl_len, int64_t now)
+{
+    unsigned attempts = 0;
+    sqlite3_stmt *st = db_query(ledger->db,
+                                "UPDATE message SET attempts = attempts + 1, changed = ?3"
+                                " WHERE account = ?1 AND uidl = ?2 RETURNING attempts",
+                                DB_INT(account), DB_BLOB(uidl, uidl_len), DB_INT(now));
+    while (db_row(ledger->db, st))
+        attempts = (unsigned)db_column_int(st, 0);
+    return attempts;
+}
+
+/* No UIDL begins with that octet: RFC 1939 has them of 0x21 to 0x7E. */
+void ledger_maildrop_moved(struct ledger *ledger, int64_t account)
+{
+    db_begin(ledger->db);
+    db_run(ledger->db, "DELETE FROM message WHERE account = ?1 AND id IS NULL", DB_INT(account));
+    db_run(ledger->db,
+           "UPDATE message SET uidl = CAST(x'01' || hex(randomblob(4)) || uidl AS BLOB)"
+           " WHERE account = ?1 AND substr(uidl, 1, 1) <> x'01'",
+           DB_INT(account));
+    db_commit(ledger->db);
+}
+
 void ledger_message_forget(struct ledger *ledger, int64_t account, const char *uidl,
                            size_t uidl_len)
 {

@@ -81,6 +81,13 @@ void ledger_message_put(struct ledger *ledger, int64_t account,
 /* A new state for a UIDL that is there. */
 void ledger_message_state(struct ledger *ledger, int64_t account, const char *uidl, size_t uidl_len,
                           enum ledger_state state, int64_t now);
+/* Counts a failed attempt on a UIDL that is there, whatever its state; returns how many there are
+ * now. */
+unsigned ledger_message_charge(struct ledger *ledger, int64_t account, const char *uidl,
+                               size_t uidl_len, int64_t now);
+/* The account's mailbox lies elsewhere from now on: what was known of its UIDLs stands for none of
+ * the new ones. The messages stay known by size and hash, as ones whose UIDL is listed no more. */
+void ledger_maildrop_moved(struct ledger *ledger, int64_t account);
 /* Forgets a UIDL. */
 void ledger_message_forget(struct ledger *ledger, int64_t account, const char *uidl,
                            size_t uidl_len);

@@ -207,6 +207,11 @@ struct maildrop_lost *maildrop_renamed(struct maildrop *m, uint64_t size,
 
 /* --- the plan ----------------------------------------------------------------------------- */
 
+static bool is_day_old(const struct ledger_message *row, const struct maildrop_policy *policy)
+{
+    return policy->by_hand || row->changed + CLOCK_DAY <= policy->now;
+}
+
 static enum maildrop_action act_on_settled(const struct maildrop_item *item,
                                            const struct ledger_message *row,
                                            const struct maildrop_policy *policy)
@@ -215,6 +220,8 @@ static enum maildrop_action act_on_settled(const struct maildrop_item *item,
         return MAILDROP_KEEP;
     if (policy->delete == CONF_DELETE_AFTER && row->changed + policy->delete_after > policy->now)
         return MAILDROP_KEEP;
+    if (row->attempts >= MAILDROP_ATTEMPTS && !is_day_old(row, policy))
+        return MAILDROP_STEP_OVER; /* its DELE breaks sessions */
     /* Which of several with this UIDL is the one we have? Only its content can tell. */
     return item->shares_uidl ? MAILDROP_VERIFY : MAILDROP_DELETE;
 }
@@ -223,8 +230,7 @@ static enum maildrop_action act_on_settled(const struct maildrop_item *item,
 static enum maildrop_action attempt(enum maildrop_action how, const struct ledger_message *row,
                                     const struct maildrop_policy *policy)
 {
-    if (row->attempts < MAILDROP_ATTEMPTS || policy->by_hand ||
-        row->changed + CLOCK_DAY <= policy->now)
+    if (row->attempts < MAILDROP_ATTEMPTS || is_day_old(row, policy))
         return how;
     return MAILDROP_STEP_OVER;
 }
@@ -244,6 +250,16 @@ static enum maildrop_action act_on_too_large(const struct maildrop_item *item,
     return MAILDROP_TOO_LARGE;
 }
 
+/* The server lists again what was deleted: the same message, or another under its UIDL. It is
+ * looked at once, and when the server just keeps what it was told to delete, once a day from then
+ * on. */
+static enum maildrop_action act_on_returned(const struct ledger_message *row,
+                                            const struct maildrop_policy *policy)
+{
+    bool seen = row->attempts > 0;
+    return !seen || is_day_old(row, policy) ? MAILDROP_VERIFY : MAILDROP_KEEP;
+}
+
 static enum maildrop_action act_on_known(const struct maildrop_item *item,
                                          const struct ledger_message *row,
                                          const struct maildrop_policy *policy)
@@ -260,7 +276,7 @@ static enum maildrop_action act_on_known(const struct maildrop_item *item,
         return act_on_too_large(item, row, policy);
     case LEDGER_GONE:
     case LEDGER_VANISHED:
-        return attempt(MAILDROP_VERIFY, row, policy);
+        return act_on_returned(row, policy);
     default:
         return attempt(MAILDROP_FETCH, row, policy);
     }
@@ -278,27 +294,33 @@ static enum maildrop_action act_on(const struct maildrop *m, const struct maildr
     return fetches && item->size > policy->size_limit ? MAILDROP_TOO_LARGE : action;
 }
 
-static unsigned attempts_of(const struct maildrop *m, const struct maildrop_item *item)
+/* New mail first; then what only needs another look; last what failed before, so that it stops none
+ * of the others. */
+enum turn { TURN_NEW, TURN_LOOK, TURN_RISK, TURNS, TURN_NEVER };
+
+static enum turn turn_of(const struct maildrop *m, const struct maildrop_item *item)
 {
     const struct ledger_message *row = maildrop_row(m, item);
-    return row ? row->attempts : 0;
+
+    if (item->action != MAILDROP_FETCH && item->action != MAILDROP_VERIFY)
+        return TURN_NEVER;
+    if (row && row->attempts > 0)
+        return TURN_RISK;
+    return item->action == MAILDROP_FETCH ? TURN_NEW : TURN_LOOK;
 }
 
-/* Messages that failed before come last, so that they stop none of the others. */
 static void order_fetches(struct maildrop *m, uint32_t max)
 {
-    for (int failed_before = 0; failed_before < 2; failed_before++) {
+    for (enum turn turn = TURN_NEW; turn < TURNS; turn++) {
         for (size_t i = 0; i < m->count; i++) {
-            const struct maildrop_item *item = &m->items[i];
-            bool fetches = item->action == MAILDROP_FETCH || item->action == MAILDROP_VERIFY;
-            if (!fetches || (attempts_of(m, item) > 0) != failed_before)
+            if (turn_of(m, &m->items[i]) != turn)
                 continue;
             if (m->fetch_count < max)
                 m->fetches[m->fetch_count++] = (uint32_t)i;
             else
-                m->left_over++;
+                m->left_over += turn == TURN_NEW;
         }
-        if (!failed_before)
+        if (turn < TURN_RISK)
             m->safe_count = m->fetch_count;
     }
 }

@@ -62,7 +62,7 @@ struct maildrop {
     size_t fetch_count, delete_count;
     size_t safe_count; /* of the fetches: the first ones; the rest failed before and may again */
     uint32_t totals[MAILDROP_ACTIONS];
-    uint32_t left_over; /* to be fetched, but beyond fetch_max */
+    uint32_t left_over; /* new, but beyond fetch_max */
     /* inner */
     size_t capacity, row_capacity, lost_capacity;
     char *uidls;

@@ -76,6 +76,15 @@ static void resolved_at_start(void *arg)
     (void)arg;
 }
 
+static void on_hour(evutil_socket_t fd, short what, void *arg)
+{
+    struct fetcherd *f = arg;
+
+    (void)fd;
+    (void)what;
+    ledger_prune(f->ledger, clock_now() - GONE_KEEP);
+}
+
 static void start_parts(struct fetcherd *f)
 {
     struct daemon *d = f->daemon;
@@ -88,6 +97,8 @@ static void start_parts(struct fetcherd *f)
     for (size_t i = 0; i < f->accounts.count; i++)
         resolve_account(f->resolve, f->accounts.items[i]->key, resolved_at_start, NULL);
     f->watch = watch_new(f, on_ready);
+    f->hourly = event_new(d->base, -1, EV_PERSIST, on_hour, f);
+    (void)event_add(f->hourly, &(struct timeval){.tv_sec = 3600});
 }
 
 static bool fetcherd_start(struct daemon *d, struct error *err)
@@ -102,7 +113,7 @@ static bool fetcherd_start(struct daemon *d, struct error *err)
     f->syncs = syncpool_new(d->base, err);
     if (!f->syncs)
         return false;
-    ledger_prune(f->ledger, clock_now() - GONE_KEEP);
+    on_hour(-1, 0, f);
     start_parts(f);
     return true;
 }
@@ -121,6 +132,8 @@ static void fetcherd_close(struct daemon *d)
 {
     struct fetcherd *f = fetcherd_of(d);
 
+    if (f->hourly)
+        event_free(f->hourly);
     watch_free(f->watch);
     poll_free(f->poll);
     resolve_free(f->resolve);

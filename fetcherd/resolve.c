@@ -154,8 +154,19 @@ static void step_soon(struct inquiry *q)
 
 static bool is_on_its_way(enum spool_dir dir)
 {
-    return dir == SPOOL_TMP || dir == SPOOL_INCOMING || dir == SPOOL_OUTGOING ||
-           dir == SPOOL_REJECTED;
+    return dir == SPOOL_INCOMING || dir == SPOOL_OUTGOING || dir == SPOOL_REJECTED;
+}
+
+/* A row is committed and its file renamed in one go: one that is still in tmp/ could not be renamed
+ * then. */
+static void publish_again(struct fetcherd *f, const char *id)
+{
+    struct error err;
+
+    if (spool_move(f->spool, id, SPOOL_TMP, SPOOL_INCOMING, &err))
+        bus_ring(f->daemon->bus, spool_dir_name(SPOOL_INCOMING), id);
+    else if (err.kind != ERROR_MISSING)
+        LOG(LOG_ALARM, "move-failed", KV("id", id), KV("error", err.text));
 }
 
 /* Both have answered: what neither knows, and has no file still, is lost. */
@@ -248,9 +259,9 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
     memset(q->known, 0, sizeof q->known);
     for (size_t i = 0; i < n; i++) {
         enum spool_dir dir = spool_find(f->spool, ids[i]);
-        if (dir == SPOOL_BADMAIL) /* hygiene records it before it moves the file there */
-            hear(q->resolve, ids[i], LEDGER_QUARANTINED);
-        else if (!is_on_its_way(dir))
+        if (dir == SPOOL_TMP)
+            publish_again(f, ids[i]);
+        else if (!is_on_its_way(dir)) /* badmail: hygiene knows whether the name is durable there */
             memcpy(q->ids[q->count++], ids[i], ID_SIZE);
     }
     if (q->count)

@@ -159,13 +159,21 @@ static void on_broken(struct session *s, const struct pop3_event *event)
                  event->data ? ": \"" : "", line, event->data ? "\"" : "");
 }
 
+/* No QUIT, nothing deleted: going on at once is of use only where something was fetched. */
+static void unconfirmed(struct session *s)
+{
+    s->result.more = s->result.more && s->result.fetched > 0;
+}
+
 static void on_quit(struct session *s, const struct reply *reply)
 {
-    if (reply->ok)
+    if (reply->ok) {
         delete_confirmed(s);
-    else
+    } else {
         LOG(LOG_WARN, "quit-refused", KV("account", s->account->name),
             KV("meaning", "the next listing shows what was deleted"));
+        unconfirmed(s);
+    }
     session_finish(s);
 }
 
@@ -248,6 +256,7 @@ static void on_lost(struct session *s, enum stream_event event)
         return;
     /* All is done; what was deleted shows in the next listing. */
     if (s->step == SESSION_QUITTING || (s->step == SESSION_WAITING && pop3_idle(&s->core))) {
+        unconfirmed(s);
         session_finish(s);
         return;
     }

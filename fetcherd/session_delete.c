@@ -24,6 +24,20 @@ void delete_now(struct session *s, uint32_t item)
     s->deletes[s->delete_count++] = item;
 }
 
+void delete_charge(struct session *s, const char *why)
+{
+    const struct maildrop_item *item = &s->drop.items[s->deletes[s->delete_answered]];
+    unsigned attempts;
+
+    ledger_begin(s->f->ledger);
+    attempts =
+        ledger_message_charge(s->f->ledger, s->account->key, maildrop_item_uidl(&s->drop, item),
+                              item->uidl_len, clock_now());
+    ledger_commit(s->f->ledger);
+    LOG(LOG_WARN, "delete-failed", KV("account", s->account->name), KVN("number", item->number),
+        KVN("attempts", attempts), KV("error", why));
+}
+
 void delete_reply(struct session *s, const struct pop3_event *event)
 {
     uint32_t item = s->deletes[s->delete_answered++];

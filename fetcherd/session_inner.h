@@ -136,6 +136,8 @@ void delete_settled(struct session *s, uint32_t item);
 /* DELE without asking the policy; once for each item. */
 void delete_now(struct session *s, uint32_t item);
 void delete_reply(struct session *s, const struct pop3_event *event);
+/* The connection broke at the DELE that is awaited: after three times it is left for a day. */
+void delete_charge(struct session *s, const char *why);
 /* QUIT was confirmed: what was deleted is gone. */
 void delete_confirmed(struct session *s);
 

@@ -71,10 +71,13 @@ static void charge(struct session *s, const struct maildrop_item *item, const ch
 
 void mail_charge_current(struct session *s, const char *why)
 {
-    bool is_retr = strcmp(pop3_awaited(&s->core), pop3_command_name(POP3_CMD_RETR)) == 0;
+    const char *awaited = pop3_awaited(&s->core);
 
-    if (is_receiving(s) && is_retr)
+    if (is_receiving(s) && strcmp(awaited, pop3_command_name(POP3_CMD_RETR)) == 0)
         charge(s, &s->drop.items[current_item(s)], why);
+    else if (s->delete_answered < s->delete_sent &&
+             strcmp(awaited, pop3_command_name(POP3_CMD_DELE)) == 0)
+        delete_charge(s, why);
 }
 
 void mail_out_of_step(struct session *s, const char *why)
@@ -173,7 +176,7 @@ static void put_in_batch(struct session *s, struct message_writer *writer, uint3
     const struct maildrop_item *item = &s->drop.items[index];
 
     if (!s->commit) {
-        s->commit = commit_new(s->f, s->account->key, on_committed, s);
+        s->commit = commit_new(s->f, s->account, on_committed, s);
         (void)evtimer_add(s->batch_timer, &age);
     }
     commit_add(s->commit, writer, maildrop_item_uidl(&s->drop, item), item->uidl_len, index);
@@ -227,9 +230,12 @@ static void on_same(struct session *s, uint32_t index, const struct ledger_messa
     const struct maildrop_item *item = &s->drop.items[index];
 
     if (row->state == LEDGER_GONE || row->state == LEDGER_VANISHED) {
+        int64_t now = clock_now();
+        const char *uidl = maildrop_item_uidl(&s->drop, item);
         ledger_begin(s->f->ledger);
-        ledger_message_state(s->f->ledger, s->account->key, maildrop_item_uidl(&s->drop, item),
-                             item->uidl_len, LEDGER_DELIVERED, clock_now());
+        (void)ledger_message_charge(s->f->ledger, s->account->key, uidl, item->uidl_len, now);
+        ledger_message_state(s->f->ledger, s->account->key, uidl, item->uidl_len, LEDGER_DELIVERED,
+                             now);
         ledger_commit(s->f->ledger);
     }
     if (row->state == LEDGER_DELIVERED || row->state == LEDGER_QUARANTINED)
@@ -345,19 +351,35 @@ void mail_event(struct session *s, const struct pop3_event *event)
 
 /* --- progress ----------------------------------------------------------------------------- */
 
+/* The next command: what is new first, so that not even a DELE that breaks each session keeps it
+ * from us. A risky message goes alone, so that what it breaks is charged to it and not to the one
+ * before. */
+static bool next_command(struct session *s, enum pop3_command *command, uint32_t *item)
+{
+    bool risky = s->fetch_sent >= s->drop.safe_count;
+
+    if (s->fetch_sent < s->fetch_limit) {
+        if (risky && (!pop3_idle(&s->core) || s->held))
+            return false;
+        *item = s->drop.fetches[s->fetch_sent++];
+        *command = POP3_CMD_RETR;
+        return true;
+    }
+    bool receiving = s->fetch_answered < s->fetch_sent || s->held;
+    if (!receiving && s->delete_sent < s->delete_count) {
+        *item = s->deletes[s->delete_sent++];
+        *command = POP3_CMD_DELE;
+        return true;
+    }
+    return false;
+}
+
 static void send_more(struct session *s)
 {
-    while (pop3_room(&s->core) > 0) {
-        enum pop3_command command = POP3_CMD_DELE;
-        uint32_t item;
-        if (s->delete_sent < s->delete_count) {
-            item = s->deletes[s->delete_sent++];
-        } else if (s->fetch_sent < s->fetch_limit) {
-            item = s->drop.fetches[s->fetch_sent++];
-            command = POP3_CMD_RETR;
-        } else {
-            return;
-        }
+    enum pop3_command command;
+    uint32_t item;
+
+    while (pop3_room(&s->core) > 0 && next_command(s, &command, &item)) {
         if (pop3_send_number(&s->core, command, s->drop.items[item].number) != POP3_SENT) {
             session_fail(s, pop3_command_name(command), "the command may not be sent now");
             return;
@@ -381,7 +403,7 @@ static void quit(struct session *s)
 {
     bool left = s->drop.left_over > 0 || s->fetch_limit < s->drop.fetch_count;
 
-    s->result.more = left && (s->result.fetched > 0 || s->deleted_count > 0);
+    s->result.more = left && (s->result.fetched > 0 || s->deleted_count > 0); /* see on_quit */
     session_set_step(s, SESSION_QUITTING);
     session_send(s, POP3_CMD_QUIT, NULL);
 }

@@ -148,8 +148,52 @@ static void test_order_and_limit(void **state)
     assert_int_equal(m.items[m.fetches[1]].number, 30);
     assert_int_equal(m.items[m.fetches[2]].number, 40);
     assert_int_equal(m.safe_count, 3);
-    assert_int_equal(m.left_over, 1); /* the one that failed before */
+    assert_int_equal(m.left_over, 0); /* what failed before is no reason to go on at once */
     maildrop_free(&m);
+}
+
+/* A server that keeps what it was told to delete must not keep new mail from us. */
+static void test_new_mail_comes_first(void **state)
+{
+    (void)state;
+    struct maildrop m;
+    struct maildrop_policy p = policy(CONF_DELETE_DELIVERED);
+    struct ledger_message gone = row("a", LEDGER_GONE), kept = row("b", LEDGER_GONE);
+
+    maildrop_init(&m);
+    list(&m, 1, "a");
+    list(&m, 2, "b");
+    list(&m, 3, "c");
+    list(&m, 4, "d");
+    maildrop_listed(&m);
+    kept.attempts = 1; /* looked at already: the same as before */
+    maildrop_known(&m, &gone);
+    maildrop_known(&m, &kept);
+    p.fetch_max = 2;
+    maildrop_plan(&m, &p);
+    assert_int_equal(m.items[m.fetches[0]].number, 3);
+    assert_int_equal(m.items[m.fetches[1]].number, 4);
+    assert_int_equal(m.left_over, 0);
+    assert_int_equal(m.items[0].action, MAILDROP_VERIFY);
+    assert_int_equal(m.items[1].action, MAILDROP_KEEP);
+    maildrop_free(&m);
+    kept = row("u", LEDGER_GONE);
+    kept.attempts = 1;
+    kept.changed = NOW - CLOCK_DAY;
+    assert_int_equal(act(kept, 100, p), MAILDROP_VERIFY);
+}
+
+static void test_dele_that_breaks(void **state)
+{
+    (void)state;
+    struct ledger_message r = row("u", LEDGER_DELIVERED);
+
+    r.attempts = MAILDROP_ATTEMPTS - 1;
+    assert_int_equal(act(r, 100, policy(CONF_DELETE_DELIVERED)), MAILDROP_DELETE);
+    r.attempts = MAILDROP_ATTEMPTS;
+    assert_int_equal(act(r, 100, policy(CONF_DELETE_DELIVERED)), MAILDROP_STEP_OVER);
+    r.changed = NOW - CLOCK_DAY;
+    assert_int_equal(act(r, 100, policy(CONF_DELETE_DELIVERED)), MAILDROP_DELETE);
 }
 
 static void test_double_uidl(void **state)
@@ -247,6 +291,8 @@ int main(void)
         cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_attempts),
         cmocka_unit_test(test_order_and_limit),
+        cmocka_unit_test(test_new_mail_comes_first),
+        cmocka_unit_test(test_dele_that_breaks),
         cmocka_unit_test(test_double_uidl),
         cmocka_unit_test(test_lost_and_renamed),
         cmocka_unit_test(test_many),
