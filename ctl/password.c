@@ -29,17 +29,20 @@ static char *read_line(int fd, struct problem *problem)
         (void)problem_set(problem, CTL_FAILED, "no memory for the password");
         return NULL;
     }
+    bool nul = false;
     while (n < SECRET_MAX && (got = read(fd, line + n, 1)) == 1 && line[n] != '\n')
-        n++;
+        nul = line[n++] == '\0' || nul;
     bool whole = got == 0 || (got == 1 && n < SECRET_MAX);
     if (n > 0 && line[n - 1] == '\r')
         n--;
     line[n] = '\0';
-    if (whole && n > 0)
+    if (whole && n > 0 && !nul)
         return line;
     secret_wipe(line);
     if (interrupted)
         (void)problem_set(problem, CTL_FAILED, "interrupted");
+    else if (nul)
+        (void)problem_set(problem, CTL_FAILED, "the password holds a NUL byte");
     else
         (void)problem_set(problem, CTL_FAILED,
                           whole ? "the password is empty" : "the password could not be read");

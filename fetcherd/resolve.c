@@ -59,6 +59,8 @@ static bool parse_state(const char *text, enum ledger_state *state)
         *state = LEDGER_DELIVERED;
     else if (strcmp(text, "badmail") == 0)
         *state = LEDGER_QUARANTINED;
+    else if (strcmp(text, "damaged") == 0)
+        *state = LEDGER_PENDING; /* to be fetched again */
     else
         return false;
     return true;
@@ -69,6 +71,25 @@ static void tell_session(struct fetcherd *f, int64_t account, const struct outco
     struct account *a = account_set_by_key(&f->accounts, account);
     if (a && a->session)
         session_outcome(a->session, outcome->id, outcome->state);
+}
+
+/* A copy that our disk has damaged is in badmail for what it is worth; the server has the true one.
+ */
+static void fetch_again(struct resolve *r, const char *id, int64_t *account)
+{
+    if (!ledger_lost(r->f->ledger, id, account))
+        return;
+    const struct account *a = account_set_by_key(&r->f->accounts, *account);
+    LOG(LOG_ALARM, "message-damaged", KV("id", id), KV("account", a ? a->name : NULL),
+        KV("meaning", "its spool file was damaged; it will be fetched again. See to the disk"));
+}
+
+static void record(struct resolve *r, const struct outcome *outcome, int64_t now, int64_t *account)
+{
+    if (outcome->state == LEDGER_PENDING)
+        fetch_again(r, outcome->id, account);
+    else
+        (void)ledger_outcome(r->f->ledger, outcome->id, outcome->state, now, account);
 }
 
 static void flush_heard(struct resolve *r)
@@ -84,10 +105,10 @@ static void flush_heard(struct resolve *r)
     r->heard_count = 0;
     ledger_begin(r->f->ledger);
     for (size_t i = 0; i < n; i++)
-        (void)ledger_outcome(r->f->ledger, outcomes[i].id, outcomes[i].state, now, &accounts[i]);
+        record(r, &outcomes[i], now, &accounts[i]);
     ledger_commit(r->f->ledger);
     for (size_t i = 0; i < n; i++)
-        if (accounts[i])
+        if (accounts[i] && outcomes[i].state != LEDGER_PENDING)
             tell_session(r->f, accounts[i], &outcomes[i]);
 }
 

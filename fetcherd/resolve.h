@@ -16,8 +16,8 @@ struct resolve *resolve_new(struct fetcherd *f);
 /* Drops questions that are open, without calling anybody. */
 void resolve_free(struct resolve *resolve);
 
-/* An outcome that somebody told: "delivered" or "badmail". It is recorded soon, together with
- * others, and the account's session is then told (session_outcome). Others are ignored. */
+/* An outcome that somebody told: "delivered", "badmail" or "damaged". It is recorded soon, together
+ * with others, and the account's session is then told (session_outcome). Others are ignored. */
 void resolve_heard(struct resolve *resolve, const char *id, const char *state);
 
 /* Finds out about all that the account has spooled; done is called once, from the loop. */

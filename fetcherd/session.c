@@ -102,6 +102,7 @@ void session_enter(struct session *s)
 void session_leave(struct session *s)
 {
     if (s->depth == 1 && s->step == SESSION_OVER) {
+        delete_doubtful(s);
         mail_close(s, false);
         release(s);
         return;

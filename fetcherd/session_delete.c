@@ -2,6 +2,8 @@
  *
  * Promises: nothing is deleted twice in a session; a row becomes `gone` only when DELE was accepted
  * and QUIT was confirmed, since a server may forget its deletions otherwise (RFC 1939 section 6).
+ * Until then it is in doubt which message its UIDL stands for: what the server lists under it next
+ * is compared before it is deleted.
  */
 #include "fetcherd/session_inner.h"
 
@@ -52,19 +54,31 @@ void delete_reply(struct session *s, const struct pop3_event *event)
         KV("reply", text));
 }
 
-void delete_confirmed(struct session *s)
+static void mark_deleted(struct session *s, enum ledger_state state)
 {
     int64_t now = clock_now();
 
-    if (s->deleted_count == 0)
-        return;
     ledger_begin(s->f->ledger);
     for (size_t i = 0; i < s->deleted_count; i++) {
         const struct maildrop_item *item = &s->drop.items[s->deleted[i]];
         ledger_message_state(s->f->ledger, s->account->key, maildrop_item_uidl(&s->drop, item),
-                             item->uidl_len, LEDGER_GONE, now);
+                             item->uidl_len, state, now);
     }
     ledger_commit(s->f->ledger);
+}
+
+void delete_doubtful(struct session *s)
+{
+    if (s->deleted_count > 0)
+        mark_deleted(s, LEDGER_VANISHED);
+}
+
+void delete_confirmed(struct session *s)
+{
+    if (s->deleted_count == 0)
+        return;
+    mark_deleted(s, LEDGER_GONE);
     s->result.deleted = (uint32_t)s->deleted_count;
     s->result.on_server -= (uint32_t)s->deleted_count;
+    s->deleted_count = 0;
 }

@@ -138,6 +138,9 @@ void delete_now(struct session *s, uint32_t item);
 void delete_reply(struct session *s, const struct pop3_event *event);
 /* The connection broke at the DELE that is awaited: after three times it is left for a day. */
 void delete_charge(struct session *s, const char *why);
+/* Whether the server will carry out the deletions is open: QUIT goes out now, or the session is
+ * over without it. */
+void delete_doubtful(struct session *s);
 /* QUIT was confirmed: what was deleted is gone. */
 void delete_confirmed(struct session *s);
 

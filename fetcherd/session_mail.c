@@ -404,6 +404,7 @@ static void quit(struct session *s)
     bool left = s->drop.left_over > 0 || s->fetch_limit < s->drop.fetch_count;
 
     s->result.more = left && (s->result.fetched > 0 || s->deleted_count > 0); /* see on_quit */
+    delete_doubtful(s);
     session_set_step(s, SESSION_QUITTING);
     session_send(s, POP3_CMD_QUIT, NULL);
 }

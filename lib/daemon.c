@@ -127,6 +127,15 @@ static void on_reload(evutil_socket_t number, short what, void *arg)
         return;
     }
     struct conf *old = run->d.conf;
+    if (strcmp(old->spool_dir, fresh->spool_dir) != 0 ||
+        strcmp(old->state_dir, fresh->state_dir) != 0 ||
+        strcmp(old->run_dir, fresh->run_dir) != 0) {
+        LOG(LOG_ALARM, "reload-refused",
+            KV("error", "spool-dir, state-dir and run-dir change with a restart only"),
+            KV("meaning", "the old configuration stays in force"));
+        conf_free(fresh);
+        return;
+    }
     run->d.conf = fresh;
     if (run->program->reload != NULL)
         run->program->reload(&run->d);

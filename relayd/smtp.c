@@ -229,9 +229,17 @@ static void on_reply(struct smtp *smtp, const struct smtp_reply *reply)
         states[smtp->state].on_reply(smtp, reply);
 }
 
+/* How many replies the server owes. It may always send one unasked, to take its leave (421). */
+static size_t owed(const struct smtp *smtp)
+{
+    return smtp->state == SMTP_ENVELOPE ? smtp->sent - smtp->answered : 1;
+}
+
+/* What lies in these bytes was sent before any command that they lead us to write: a reply beyond
+ * those that are owed now answers nothing, least of all a message that is still with us. */
 void smtp_receive(struct smtp *smtp, const char *bytes, size_t len)
 {
-    size_t at = 0;
+    size_t at = 0, due = owed(smtp);
     while (at < len && smtp->state != SMTP_CLOSED) {
         size_t used = 0;
         if (smtp->state == SMTP_SECURING) {
@@ -246,6 +254,10 @@ void smtp_receive(struct smtp *smtp, const char *bytes, size_t len)
             continue;
         on_reply(smtp, &smtp->parser.reply);
         smtp_reply_reset(&smtp->parser);
+        if (--due == 0 && at < len && smtp->state != SMTP_CLOSED && smtp->state != SMTP_SECURING) {
+            smtp_fail_session(smtp, 0, "a reply came before its command");
+            return;
+        }
     }
 }
 

@@ -102,6 +102,57 @@ def test_another_server_with_the_same_uidls(make_ferry):
             assert not b.mailbox
 
 
+class HangsUpAtQuit(ScriptedPop3):
+    """Carries out what was deleted, but the line drops before it says so. UIDLs are the test's."""
+
+    def __init__(self, box, **more):
+        super().__init__([], **more)
+        self.mailbox, self.box, self.drop = None, list(box), True
+
+    def converse(self, talk):
+        listing, deleted = list(self.box), set()
+        talk.send(b"+OK ready\r\n")
+        while True:
+            verb, _, rest = talk.line().partition(" ")
+            if verb == "QUIT":
+                left = [item for at, item in enumerate(listing, 1) if at not in deleted]
+                self.box = left + self.box[len(listing) :]
+                if not self.drop or not deleted:
+                    talk.send(b"+OK bye\r\n")
+                return
+            answer = getattr(self, "do_" + verb.lower(), None)
+            if answer:
+                answer(talk, rest, listing, deleted)
+            else:
+                talk.send(b"-ERR unknown\r\n")
+
+
+def test_uidl_reused_after_a_quit_without_answer(make_ferry):
+    with ScriptedSmtp() as smtp, HangsUpAtQuit([("1", MAIL[0])]) as server:
+        ferry = make_ferry(smtp.port)
+        account(ferry, server)
+        ferry.fetch("acc")
+        assert not server.box
+        server.box, server.drop = [("1", MAIL[5])], False
+        for _ in range(2):
+            assert ferry.fetch("acc") == 0
+        assert accepted(smtp) == sorted([MAIL[0], MAIL[5]])
+        assert not server.box
+
+
+def test_shared_uidl_after_a_quit_without_answer(make_ferry):
+    with ScriptedSmtp() as smtp:
+        with HangsUpAtQuit([("twin", MAIL[0]), ("twin", MAIL[5])]) as server:
+            ferry = make_ferry(smtp.port)
+            account(ferry, server)
+            ferry.fetch("acc")
+            server.drop = False
+            for _ in range(3):
+                assert ferry.fetch("acc") == 0
+            assert accepted(smtp) == sorted([MAIL[0], MAIL[5]])
+            assert not server.box
+
+
 def test_the_same_server_under_another_name(make_ferry):
     """It is all fetched again, recognised by its content, and delivered once."""
     with ScriptedSmtp() as smtp, ScriptedPop3(MAIL[:3]) as server:
