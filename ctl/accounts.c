@@ -5,7 +5,8 @@
 #include "lib/clock.h"
 #include <string.h>
 
-enum print_style accounts_style(const char *state)
+/* Of a state: ok, polling, failing, paused, disabled, new. */
+static enum print_style style_of(const char *state)
 {
     static const struct {
         const char *state;
@@ -47,7 +48,7 @@ static void add_row(struct table *table, const json_t *account)
                          number_or_dash(account, "too_large", large),
                          field_text(account, "error"),
                      });
-    table_style(table, 1, accounts_style(state));
+    table_style(table, 1, style_of(state));
     table_style(table, 5, too_large ? PRINT_WARN : PRINT_PLAIN);
     table_style(table, 6, PRINT_BAD);
 }

@@ -8,7 +8,4 @@
 void accounts_table(const struct screen *screen, const json_t *accounts);
 void accounts_details(const struct screen *screen, const json_t *account);
 
-/* Of a state: ok, polling, failing, paused, disabled, new. */
-enum print_style accounts_style(const char *state);
-
 #endif

@@ -4,7 +4,7 @@
 #include "lib/clock.h"
 #include <string.h>
 
-#define IDS_A_REQUEST 200 /* each costs hygiene some syncs; its answer must come in time */
+#define IDS_A_REQUEST 50 /* hygiene reads each file to its end; its answer must come in time */
 
 static void add_row(struct table *table, const json_t *item, int64_t now)
 {
@@ -69,7 +69,7 @@ static void print_headers(const struct screen *screen, const json_t *headers)
 static void print_details(const struct ctl *ctl, const json_t *item)
 {
     const struct screen *screen = &ctl->screen;
-    char text[8192], small[PRINT_SHORT];
+    char text[16384], small[PRINT_SHORT];
     const char *sender = field_text(item, "sender");
     print_field(screen, "id", field_text(item, "id"));
     (void)snprintf(text, sizeof text, "%s (%s)", field_text(item, "at"),

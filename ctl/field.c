@@ -31,17 +31,19 @@ int64_t field_time(const json_t *object, const char *key)
 
 char *field_list(const json_t *object, const char *key, bool brief, char *buf, size_t size)
 {
+    char total_key[64];
+    (void)snprintf(total_key, sizeof total_key, "%s_total", key);
     const json_t *list = json_object_get(object, key);
-    size_t count = json_array_size(list), used = 0;
+    size_t count = json_array_size(list), used = 0, shown = brief && count > 0 ? 1 : count;
+    int64_t named = field_int(object, total_key);
+    size_t total = named > (int64_t)count ? (size_t)named : count;
     buf[0] = '\0';
-    for (size_t i = 0; i < count && used < size; i++) {
-        if (brief && i > 0) {
-            (void)snprintf(buf + used, size - used, " +%zu", count - 1);
-            break;
-        }
+    for (size_t i = 0; i < shown && used < size; i++) {
         const char *text = json_string_value(json_array_get(list, i));
         used +=
             (size_t)snprintf(buf + used, size - used, "%s%s", i > 0 ? ", " : "", text ? text : "?");
     }
+    if (total > shown && used < size)
+        (void)snprintf(buf + used, size - used, " +%zu", total - shown);
     return buf;
 }

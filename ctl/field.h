@@ -13,7 +13,8 @@ int64_t field_int(const json_t *object, const char *key);
 bool field_true(const json_t *object, const char *key);
 /* An RFC 3339 UTC time, as ms since the epoch; 0 when missing or not understood. */
 int64_t field_time(const json_t *object, const char *key);
-/* An array of strings: "a@x, b@x", or "a@x +2" when `brief`. Returns buf. */
+/* An array of strings: "a@x, b@x", or "a@x +2" when `brief`; "+N" also where the field "KEY_total"
+ * tells of more than the array holds. Returns buf. */
 char *field_list(const json_t *object, const char *key, bool brief, char *buf, size_t size);
 
 #endif

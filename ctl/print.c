@@ -41,7 +41,7 @@ static void put_styled(const struct screen *screen, enum print_style style, cons
 
 void print_styled(const struct screen *screen, enum print_style style, const char *text)
 {
-    char safe[2048];
+    char safe[16384]; /* a list of 50 addresses fits */
     put_styled(screen, style, log_escape(safe, sizeof safe, text, strlen(text)));
 }
 

@@ -53,7 +53,7 @@ int queue_list(struct ctl *ctl, const struct args *args)
 
 static void print_details(const struct screen *screen, const json_t *item)
 {
-    char text[8192], small[PRINT_SHORT];
+    char text[16384], small[PRINT_SHORT];
     int64_t now = clock_now(), next = field_time(item, "next_attempt");
     const char *sender = field_text(item, "sender");
     print_field(screen, "id", field_text(item, "id"));
@@ -75,6 +75,11 @@ static void print_details(const struct screen *screen, const json_t *item)
         (void)snprintf(text, sizeof text, "%s (%s)", field_text(settled, "address"),
                        field_text(settled, "reply"));
         print_field(screen, field_text(settled, "state"), text);
+    }
+    int64_t more = field_int(item, "settled_total") - (int64_t)i;
+    if (more > 0) {
+        (void)snprintf(text, sizeof text, "%lld more", (long long)more);
+        print_field(screen, "and", text);
     }
 }
 

@@ -146,11 +146,13 @@ static void relay_concerns(struct concerns *concerns, const json_t *relayd)
 {
     const char *circuit = field_text(relayd, "circuit");
     const char *error = field_text(relayd, "error");
-    bool open = circuit[0] != '\0' && strcmp(circuit, "closed") != 0;
-    if (!field_true(relayd, "up") || (!open && error[0] == '\0'))
+    const char *what = strcmp(circuit, "open") == 0      ? "does not take mail"
+                       : strcmp(circuit, "probing") == 0 ? "puts off all it is sent"
+                       : error[0] != '\0'                ? "failed, and is tried again"
+                                                         : NULL;
+    if (!field_true(relayd, "up") || what == NULL)
         return;
-    concern(concerns, "the SMTP server %s %s: %s", field_text(relayd, "relay"),
-            open ? "does not take mail" : "failed, and is tried again", error);
+    concern(concerns, "the SMTP server %s %s: %s", field_text(relayd, "relay"), what, error);
     advice(concerns, "%s queue", concerns->ctl->self);
     advice(concerns, "%s retry --all      # once it is mended", concerns->ctl->self);
 }

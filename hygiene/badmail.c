@@ -63,6 +63,18 @@ static void tell(struct hygiene *h, const char *id)
     ledger_badmail_free(&b);
 }
 
+static void tell_all(struct hygiene *h, char (*ids)[ID_SIZE], const bool *moved, size_t n)
+{
+    db_begin(h->d->db);
+    for (size_t i = 0; i < n; i++)
+        if (moved[i])
+            ledger_badmail_entered(h->d->db, ids[i]);
+    db_commit(h->d->db);
+    for (size_t i = 0; i < n; i++)
+        if (moved[i])
+            tell(h, ids[i]);
+}
+
 void badmail_enter(struct hygiene *h, char (*ids)[ID_SIZE], size_t n, enum spool_dir from)
 {
     bool *moved = calloc(n + 1, sizeof *moved), any = false;
@@ -77,9 +89,8 @@ void badmail_enter(struct hygiene *h, char (*ids)[ID_SIZE], size_t n, enum spool
         LOG(LOG_ALARM, "sync-failed", KV("dir", "badmail"), KV("error", strerror(errno)));
         any = false;
     }
-    for (size_t i = 0; i < n && any; i++)
-        if (moved[i])
-            tell(h, ids[i]);
+    if (any)
+        tell_all(h, ids, moved, n);
     free(moved);
 }
 
@@ -95,7 +106,10 @@ static bool reconcile_file(struct hygiene *h, const char *id, struct error *err)
         LOG(LOG_WARN, "badmail-found", KV("id", id));
     }
     enum badmail_state state = b.state;
+    bool entered = b.entered;
     ledger_badmail_free(&b);
+    if (!entered)
+        ledger_badmail_entered(h->d->db, id);
     if (state == BADMAIL_DELETED) /* a power cut brought it back */
         return spool_remove(h->spool, SPOOL_BADMAIL, id, err);
     if (state != BADMAIL_HELD) /* put back by hand */
@@ -105,7 +119,10 @@ static bool reconcile_file(struct hygiene *h, const char *id, struct error *err)
 
 struct missing {
     struct hygiene *h;
-    char (*ids)[ID_SIZE];
+    struct missing_one {
+        char id[ID_SIZE];
+        bool entered;
+    } * items;
     size_t count;
 };
 
@@ -114,10 +131,11 @@ static bool note_missing(void *arg, const struct badmail *b)
     struct missing *m = arg;
     if (spool_find(m->h->spool, b->id) != SPOOL_DIRS)
         return true; /* also while it is still on its way into badmail/ */
-    m->ids = realloc(m->ids, (m->count + 1) * sizeof m->ids[0]);
-    if (m->ids == NULL)
+    m->items = realloc(m->items, (m->count + 1) * sizeof m->items[0]);
+    if (m->items == NULL)
         abort();
-    memcpy(m->ids[m->count++], b->id, ID_SIZE);
+    m->items[m->count].entered = b->entered;
+    memcpy(m->items[m->count++].id, b->id, ID_SIZE);
     return true;
 }
 
@@ -125,13 +143,24 @@ static void close_missing(struct hygiene *h)
 {
     struct missing m = {.h = h};
     ledger_each_held(h->d->db, "", note_missing, &m);
-    for (size_t i = 0; i < m.count; i++)
-        ledger_badmail_set(h->d->db, m.ids[i], BADMAIL_REMOVED, NULL);
-    free(m.ids);
+    for (size_t i = 0; i < m.count; i++) {
+        const char *id = m.items[i].id;
+        if (m.items[i].entered) {
+            ledger_badmail_set(h->d->db, id, BADMAIL_REMOVED, NULL);
+            continue;
+        }
+        /* Lost on its way, and nobody was told: the server still has it. */
+        LOG(LOG_WARN, "badmail-lost", KV("id", id));
+        ledger_badmail_forget(h->d->db, id);
+    }
+    free(m.items);
 }
 
 bool badmail_reconcile(struct hygiene *h, struct error *err)
 {
+    /* A rename that was cut off from its sync: only behind this one has the file entered. */
+    if (fsync(spool_fd(h->spool, SPOOL_BADMAIL)) < 0)
+        return error_errno(err, "cannot sync %s", spool_dir_name(SPOOL_BADMAIL));
     struct spool_scan *scan = spool_scan_begin(h->spool, SPOOL_BADMAIL, err);
     if (scan == NULL)
         return false;

@@ -11,12 +11,13 @@ void badmail_describe(const struct spool *spool, enum spool_dir dir, const char 
                       const char *decided_by, const char *reason, struct badmail *b);
 
 /* The last step into quarantine, behind the commit of the rows: renames these messages, syncs
- * badmail/, and then tells fetcherd (which deletes them at the POP3 server) and the log. One that
- * is no longer in `from` is passed over. */
+ * badmail/, commits that they have entered, and then tells fetcherd (which deletes them at the POP3
+ * server) and the log. One that is no longer in `from` is passed over. */
 void badmail_enter(struct hygiene *h, char (*ids)[ID_SIZE], size_t n, enum spool_dir from);
 
-/* At start: files without a row get one; rows without a file are closed; files of deleted rows are
- * unlinked. */
+/* At start: badmail/ is synced, and what lies there has entered. Files without a row get one; files
+ * of deleted rows are unlinked. Of rows without a file anywhere those that had entered are closed;
+ * the others are forgotten, so that the message is fetched again. */
 MUST_CHECK bool badmail_reconcile(struct hygiene *h, struct error *err);
 
 /* The answers to badmail.list, badmail.show, badmail.delete, badmail.replay. */

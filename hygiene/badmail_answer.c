@@ -17,22 +17,16 @@ static json_t *safe(const char *text)
     return json_string(log_escape(buf, sizeof buf, text, strlen(text)));
 }
 
-static json_t *strings(const struct envelope_list *list)
-{
-    json_t *array = json_array();
-    for (size_t i = 0; i < list->count; i++)
-        (void)json_array_append_new(array, safe(list->items[i]));
-    return array;
-}
-
 static json_t *item(const struct badmail *b)
 {
     char at[CLOCK_TEXT_SIZE];
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:I, s:s, s:s, s:o, s:s}", "id", b->id, "account",
-                     b->account, "sender", safe(b->sender), "recipients", strings(&b->recipients),
-                     "subject", safe(b->subject), "size", (json_int_t)b->size, "at",
-                     clock_text(b->at, at), "decided_by", b->decided_by, "reason", safe(b->reason),
-                     "state", ledger_badmail_state_name(b->state));
+    json_t *json =
+        json_pack("{s:s, s:s, s:o, s:o, s:I, s:s, s:s, s:o, s:s}", "id", b->id, "account",
+                  b->account, "sender", safe(b->sender), "subject", safe(b->subject), "size",
+                  (json_int_t)b->size, "at", clock_text(b->at, at), "decided_by", b->decided_by,
+                  "reason", safe(b->reason), "state", ledger_badmail_state_name(b->state));
+    bus_put_list(json, "recipients", b->recipients.items, b->recipients.count);
+    return json;
 }
 
 /* --- list --- */
@@ -178,7 +172,8 @@ json_t *badmail_answer_delete(struct hygiene *h, const json_t *request)
 static bool replay_one(struct hygiene *h, const char *id, json_t *done, struct error *err)
 {
     char name[SPOOL_NAME_SIZE], fresh[ID_SIZE];
-    if (!pickup_claim(h->pickup, SPOOL_BADMAIL, spool_name(name, id, "eml"), fresh, err))
+    if (!form_whole(h->spool, SPOOL_BADMAIL, id, err) ||
+        !pickup_claim(h->pickup, SPOOL_BADMAIL, spool_name(name, id, "eml"), fresh, err))
         return false;
     (void)json_object_set_new(done, id, json_string(fresh));
     return true;

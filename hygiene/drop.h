@@ -1,10 +1,9 @@
 /* One drop: a file that came by pickup/, its envelope, and its copy with a preface. Three forms of
  * envelope:
  *
- *   a preface                        a message replayed from badmail/: that envelope
- *   X-Sender:, X-Receiver: at top    (the pickup convention of Exchange and IIS): that envelope,
- * and the lines are taken off neither                          From, and To+Cc+Bcc; Bcc is taken
- * off
+ * - a preface, of a message that was in badmail/: its envelope
+ * - X-Sender: and X-Receiver: at the top, as of Exchange and IIS: that envelope; they are taken off
+ * - neither: From, and To+Cc+Bcc; Bcc is taken off
  */
 #ifndef HYGIENE_DROP_H
 #define HYGIENE_DROP_H

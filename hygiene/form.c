@@ -97,3 +97,14 @@ enum form_result form_check(const struct spool *spool, enum spool_dir dir, const
     message_close(r);
     return result;
 }
+
+bool form_whole(const struct spool *spool, enum spool_dir dir, const char *id, struct error *err)
+{
+    char chunk[32768];
+    struct message_reader *r = message_open(spool, dir, id, err);
+    bool ok = r != NULL;
+    for (size_t got = 1; ok && got > 0;)
+        ok = message_read(r, chunk, sizeof chunk, &got, err);
+    message_close(r);
+    return ok;
+}

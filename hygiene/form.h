@@ -23,6 +23,10 @@ struct form_finding {
 enum form_result form_check(const struct spool *spool, enum spool_dir dir, const char *id,
                             const struct conf *conf, struct form_finding *finding);
 
+/* Reads it to its end: false when it is not, byte for byte, what its preface says. */
+MUST_CHECK bool form_whole(const struct spool *spool, enum spool_dir dir, const char *id,
+                           struct error *err);
+
 /* Reads the top of an open reader into malloc'd memory: bytes[0..header) is the header section, at
  * most ENVELOPE_HEADER_MAX bytes of it, and bytes[header..len) what was read of the body with it;
  * the reader goes on behind that. */

@@ -13,6 +13,7 @@ struct hygiene {
     struct sweep *incoming;    /* judge.c */
     struct rejected *rejected; /* rejected.c */
     struct pickup *pickup;     /* pickup.c */
+    struct event *prune;       /* main.c */
 };
 
 extern const struct daemon_request control_requests[]; /* control.c */

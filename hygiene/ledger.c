@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PRUNE_AT_ONCE 1000 /* of each table */
+
 const char *const ledger_migrations[] = {
     "CREATE TABLE verdict (id TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE badmail (id TEXT PRIMARY KEY, account TEXT NOT NULL, sender TEXT NOT NULL,"
@@ -16,8 +18,14 @@ const char *const ledger_migrations[] = {
     "CREATE TABLE pickup (id TEXT PRIMARY KEY, name BLOB NOT NULL, state INTEGER NOT NULL, at "
     "INTEGER NOT NULL)"
     " WITHOUT ROWID",
+    "ALTER TABLE badmail ADD COLUMN entered INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE pickup ADD COLUMN replay INTEGER NOT NULL DEFAULT 0;"
+    "CREATE INDEX verdict_old ON verdict (at);"
+    "CREATE INDEX badmail_old ON badmail (changed_at) WHERE state > 0;"
+    "CREATE INDEX pickup_old ON pickup (at)",
     NULL,
 };
+static_assert(BADMAIL_HELD == 0, "the partial indexes say so");
 
 static const char *const state_names[] = {
     [BADMAIL_HELD] = "held",
@@ -79,7 +87,8 @@ void ledger_hold(struct db *db, const struct badmail *b)
 }
 
 #define BADMAIL_COLUMNS                                                                            \
-    "id, account, sender, recipients, subject, size, at, decided_by, reason, state, replayed_as"
+    "id, account, sender, recipients, subject, size, at, decided_by, reason, state, replayed_as, " \
+    "entered"
 
 static void copy(char *to, size_t size, const char *from)
 {
@@ -90,7 +99,8 @@ static void read_badmail(sqlite3_stmt *st, struct badmail *b)
 {
     *b = (struct badmail){.size = (uint64_t)db_column_int(st, 5),
                           .at = db_column_int(st, 6),
-                          .state = (enum badmail_state)db_column_int(st, 9)};
+                          .state = (enum badmail_state)db_column_int(st, 9),
+                          .entered = db_column_int(st, 11) != 0};
     copy(b->id, sizeof b->id, db_column_text(st, 0));
     copy(b->account, sizeof b->account, db_column_text(st, 1));
     copy(b->sender, sizeof b->sender, db_column_text(st, 2));
@@ -119,6 +129,27 @@ bool ledger_is_badmail(struct db *db, const char *id)
         return false;
     db_done(st);
     return true;
+}
+
+enum badmail_outcome ledger_badmail_outcome(struct db *db, const char *id)
+{
+    sqlite3_stmt *st =
+        db_query(db, "SELECT entered OR state > 0 FROM badmail WHERE id = ?1", DB_TEXT(id));
+    if (!db_row(db, st))
+        return BADMAIL_UNKNOWN;
+    bool certain = db_column_int(st, 0) != 0;
+    db_done(st);
+    return certain ? BADMAIL_CERTAIN : BADMAIL_PENDING;
+}
+
+void ledger_badmail_entered(struct db *db, const char *id)
+{
+    db_run(db, "UPDATE badmail SET entered = 1 WHERE id = ?1", DB_TEXT(id));
+}
+
+void ledger_badmail_forget(struct db *db, const char *id)
+{
+    db_run(db, "DELETE FROM badmail WHERE id = ?1", DB_TEXT(id));
 }
 
 void ledger_badmail_set(struct db *db, const char *id, enum badmail_state state,
@@ -155,10 +186,25 @@ void ledger_each_held(struct db *db, const char *after, ledger_badmail_fn *fn, v
 
 /* --- drops --- */
 
-void ledger_drop_claim(struct db *db, const char *id, const char *name)
+void ledger_drop_claim(struct db *db, const char *id, const char *name, bool replay)
 {
-    db_run(db, "INSERT INTO pickup (id, name, state, at) VALUES (?1, ?2, ?3, ?4)", DB_TEXT(id),
-           DB_BLOB(name, strlen(name)), DB_INT(DROP_CLAIMED), DB_INT(clock_now()));
+    db_run(db, "INSERT INTO pickup (id, name, state, at, replay) VALUES (?1, ?2, ?3, ?4, ?5)",
+           DB_TEXT(id), DB_BLOB(name, strlen(name)), DB_INT(DROP_CLAIMED), DB_INT(clock_now()),
+           DB_INT(replay));
+}
+
+void ledger_drop_forget(struct db *db, const char *id)
+{
+    db_run(db, "DELETE FROM pickup WHERE id = ?1", DB_TEXT(id));
+}
+
+bool ledger_drop_is_replay(struct db *db, const char *id)
+{
+    sqlite3_stmt *st = db_query(db, "SELECT 1 FROM pickup WHERE id = ?1 AND replay", DB_TEXT(id));
+    if (!db_row(db, st))
+        return false;
+    db_done(st);
+    return true;
 }
 
 void ledger_drop_set(struct db *db, const char *id, enum drop_state state)
@@ -182,4 +228,25 @@ enum drop_state ledger_drop(struct db *db, const char *id, char name[static 256]
     }
     db_done(st);
     return state;
+}
+
+/* --- pruning --- */
+
+int ledger_prune(struct db *db, int64_t before)
+{
+    db_begin(db);
+    int gone = db_run(db,
+                      "DELETE FROM verdict WHERE id IN"
+                      " (SELECT id FROM verdict WHERE at < ?1 ORDER BY at LIMIT ?2)",
+                      DB_INT(before), DB_INT(PRUNE_AT_ONCE));
+    gone += db_run(db,
+                   "DELETE FROM pickup WHERE id IN"
+                   " (SELECT id FROM pickup WHERE at < ?1 ORDER BY at LIMIT ?2)",
+                   DB_INT(before), DB_INT(PRUNE_AT_ONCE));
+    gone += db_run(db,
+                   "DELETE FROM badmail WHERE id IN (SELECT id FROM badmail WHERE state > 0"
+                   " AND changed_at < ?1 ORDER BY changed_at LIMIT ?2)",
+                   DB_INT(before), DB_INT(PRUNE_AT_ONCE));
+    db_commit(db);
+    return gone;
 }

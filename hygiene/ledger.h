@@ -37,6 +37,7 @@ struct badmail {
     char reason[600];
     enum badmail_state state;
     char replayed_as[ID_SIZE];
+    bool entered; /* its file has been in badmail/, and that was synced */
 };
 void ledger_badmail_free(struct badmail *b); /* what it holds */
 
@@ -45,6 +46,14 @@ void ledger_hold(struct db *db, const struct badmail *b);
 /* False: no such id. Fills in b, to be given back to ledger_badmail_free. */
 MUST_CHECK bool ledger_badmail(struct db *db, const char *id, struct badmail *b);
 bool ledger_is_badmail(struct db *db, const char *id);
+/* What may be told of it. Certain: its file is or was in badmail/ for good, so that the POP3
+ * server's copy may go. Pending: the verdict stands, the file is on its way. */
+enum badmail_outcome { BADMAIL_UNKNOWN, BADMAIL_PENDING, BADMAIL_CERTAIN, BADMAIL_OUTCOMES };
+enum badmail_outcome ledger_badmail_outcome(struct db *db, const char *id);
+/* Behind the sync of badmail/. */
+void ledger_badmail_entered(struct db *db, const char *id);
+/* As if it had never been judged. */
+void ledger_badmail_forget(struct db *db, const char *id);
 void ledger_badmail_set(struct db *db, const char *id, enum badmail_state state,
                         const char *replayed_as);
 int64_t ledger_held_count(struct db *db);
@@ -57,10 +66,16 @@ void ledger_each_held(struct db *db, const char *after, ledger_badmail_fn *fn, v
 
 enum drop_state { DROP_UNKNOWN, DROP_CLAIMED, DROP_TAKEN, DROP_REFUSED };
 
-/* Before the file is renamed from `name` to ID.drop. */
-void ledger_drop_claim(struct db *db, const char *id, const char *name);
+/* Before the file is renamed from `name` to ID.drop. Replay: out of badmail/, not pickup/. */
+void ledger_drop_claim(struct db *db, const char *id, const char *name, bool replay);
+void ledger_drop_forget(struct db *db, const char *id);
+bool ledger_drop_is_replay(struct db *db, const char *id);
 void ledger_drop_set(struct db *db, const char *id, enum drop_state state);
 /* Its state, and the name it had; "" when unknown. */
 enum drop_state ledger_drop(struct db *db, const char *id, char name[static 256]);
+
+/* Drops a bounded number of rows that changed before `before`: verdicts, drops, and badmail that is
+ * no longer held. Returns how many. */
+int ledger_prune(struct db *db, int64_t before);
 
 #endif

@@ -1,15 +1,31 @@
 /* hygiene: judges what fetcherd downloaded, keeps the quarantine, and takes what is dropped into
  * pickup/. */
 #include "hygiene/badmail.h"
+#include "hygiene/filters.h"
 #include "hygiene/hygiene.h"
 #include "hygiene/judge.h"
 #include "hygiene/ledger.h"
 #include "hygiene/pickup.h"
 #include "hygiene/rejected.h"
 #include "hygiene/sweep.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include <stdlib.h>
 #include <string.h>
+
+#define PRUNE_EVERY  3600 /* s */
+#define PRUNE_GO_ON  2    /* s, while there is more to drop */
+#define KEEP_SETTLED (90 * CLOCK_DAY)
+
+static void on_prune(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct hygiene *h = arg;
+    bool more = ledger_prune(h->d->db, clock_now() - KEEP_SETTLED) > 0;
+    struct timeval wait = {more ? PRUNE_GO_ON : PRUNE_EVERY, 0};
+    (void)evtimer_add(h->prune, &wait);
+}
 
 static void on_notice(void *arg, const char *peer, const char *topic, const json_t *body)
 {
@@ -42,8 +58,9 @@ static bool open_state(struct daemon *d, struct error *err)
 static bool start(struct daemon *d, struct error *err)
 {
     struct hygiene *h = d->state;
-    if (!badmail_reconcile(h, err))
+    if (!filters_supported(d->conf, err) || !badmail_reconcile(h, err))
         return false;
+    filters_warn(d->conf);
     h->sync = syncpool_new(d->base, err);
     if (h->sync == NULL)
         return false;
@@ -56,7 +73,19 @@ static bool start(struct daemon *d, struct error *err)
     bus_listen(d->bus, "fetcherd");
     bus_listen(d->bus, "relayd");
     sweep_ring(h->incoming);
+    h->prune = evtimer_new(d->base, on_prune, h);
+    struct timeval soon = {PRUNE_GO_ON, 0};
+    (void)evtimer_add(h->prune, &soon);
     return true;
+}
+
+/* What is served by now goes on; a filter that is wanted and not asked is said aloud. */
+static void reload(struct daemon *d)
+{
+    struct error err;
+    if (!filters_supported(d->conf, &err))
+        LOG(LOG_ALARM, "filter-not-asked", KV("error", err.text));
+    filters_warn(d->conf);
 }
 
 static void stop(struct daemon *d)
@@ -69,6 +98,8 @@ static void stop(struct daemon *d)
 static void close_state(struct daemon *d)
 {
     struct hygiene *h = d->state;
+    if (h->prune != NULL)
+        event_free(h->prune);
     sweep_free(h->incoming);
     rejected_free(h->rejected);
     syncpool_free(h->sync); /* before those whose files it syncs */
@@ -86,6 +117,7 @@ int main(int argc, char **argv)
         .requests = control_requests,
         .open = open_state,
         .start = start,
+        .reload = reload,
         .stop = stop,
         .close = close_state,
     };

@@ -50,21 +50,18 @@ static bool take_file(struct pickup *p, enum spool_dir dir, const struct pickup_
 {
     char file[SPOOL_NAME_SIZE];
     if (renameat(spool_fd(p->h->spool, dir), claim->name, outgoing_fd(p),
-                 spool_name(file, claim->id, "drop")) == 0) {
-        g_queue_push_tail(&p->waiting, g_strdup(claim->id));
-        return true;
-    }
-    (void)error_errno(err, "cannot take %s from %s", claim->name, spool_dir_name(dir));
-    ledger_drop_set(p->h->d->db, claim->id, DROP_REFUSED);
-    return false;
+                 spool_name(file, claim->id, "drop")) < 0)
+        return error_errno(err, "cannot take %s from %s", claim->name, spool_dir_name(dir));
+    g_queue_push_tail(&p->waiting, g_strdup(claim->id));
+    return true;
 }
 
-static void claim_rows(struct pickup *p, struct pickup_claim *claims, size_t n)
+static void claim_rows(struct pickup *p, enum spool_dir dir, struct pickup_claim *claims, size_t n)
 {
     db_begin(p->h->d->db);
     for (size_t i = 0; i < n; i++) {
         id_new(claims[i].id);
-        ledger_drop_claim(p->h->d->db, claims[i].id, claims[i].name);
+        ledger_drop_claim(p->h->d->db, claims[i].id, claims[i].name, dir == SPOOL_BADMAIL);
     }
     db_commit(p->h->d->db);
 }
@@ -74,48 +71,102 @@ bool pickup_claim(struct pickup *p, enum spool_dir dir, const char *name, char i
 {
     struct pickup_claim claim;
     (void)snprintf(claim.name, sizeof claim.name, "%s", name);
-    claim_rows(p, &claim, 1);
-    if (!take_file(p, dir, &claim, err))
+    claim_rows(p, dir, &claim, 1);
+    if (!take_file(p, dir, &claim, err)) {
+        ledger_drop_forget(p->h->d->db, claim.id);
         return false;
+    }
     memcpy(id, claim.id, ID_SIZE);
     want_turn(p);
     return true;
 }
 
+static void forget_claims(struct pickup *p, const struct pickup_claim *claims, size_t n)
+{
+    db_begin(p->h->d->db);
+    for (size_t i = 0; i < n; i++)
+        ledger_drop_forget(p->h->d->db, claims[i].id);
+    db_commit(p->h->d->db);
+}
+
+/* What can't be taken leaves no trace but one event: it is found again at each walk. */
 static void on_found(void *arg, struct pickup_claim *claims, size_t n)
 {
     struct pickup *p = arg;
-    struct error err;
-    claim_rows(p, claims, n);
-    for (size_t i = 0; i < n; i++)
-        if (!take_file(p, SPOOL_PICKUP, &claims[i], &err) && err.kind != ERROR_MISSING)
-            LOG(LOG_WARN, "pickup-failed", KV("name", claims[i].name), KV("error", err.text));
+    struct error err, first = {.text = ""};
+    size_t failed = 0, stuck = 0;
+    claim_rows(p, SPOOL_PICKUP, claims, n);
+    for (size_t i = 0; i < n; i++) {
+        if (take_file(p, SPOOL_PICKUP, &claims[i], &err))
+            continue;
+        if (err.kind != ERROR_MISSING && stuck++ == 0)
+            first = err;
+        claims[failed++] = claims[i];
+    }
+    if (failed > 0)
+        forget_claims(p, claims, failed);
+    if (stuck > 0)
+        LOG(LOG_WARN, "pickup-failed", KV("error", first.text), KVN("files", (long long)stuck));
     want_turn(p);
 }
 
 /* --- giving back what cannot be understood --- */
 
-static void give_back(struct pickup *p, const char *id, const char *reason)
+static bool move_back(struct pickup *p, const char *id, enum spool_dir dir, const char *name)
 {
-    char name[256], bad[300], file[SPOOL_NAME_SIZE];
-    (void)ledger_drop(p->h->d->db, id, name);
-    if (name[0] == '\0')
-        (void)snprintf(name, sizeof name, "%s.eml", id);
+    char file[SPOOL_NAME_SIZE];
+    return renameat2(outgoing_fd(p), spool_name(file, id, "drop"), spool_fd(p->h->spool, dir), name,
+                     RENAME_NOREPLACE) == 0;
+}
+
+static void move_back_failed(const char *id)
+{
+    LOG(LOG_ALARM, "move-failed", KV("id", id), KV("error", strerror(errno)));
+}
+
+static void give_back_drop(struct pickup *p, const char *id, const char *name, const char *reason)
+{
+    char bad[300];
     (void)snprintf(bad, sizeof bad, "%.250s.bad", name);
-    int pickup = spool_fd(p->h->spool, SPOOL_PICKUP);
-    spool_name(file, id, "drop");
-    int rc = renameat2(outgoing_fd(p), file, pickup, bad, RENAME_NOREPLACE);
-    if (rc < 0 && (errno == EEXIST ||
-                   errno == ENAMETOOLONG)) { /* an earlier one of that name is still there */
+    bool moved = move_back(p, id, SPOOL_PICKUP, bad);
+    if (!moved && (errno == EEXIST || errno == ENAMETOOLONG)) { /* an earlier one is still there */
         (void)snprintf(bad, sizeof bad, "%.200s.%s.bad", name, id);
-        rc = renameat2(outgoing_fd(p), file, pickup, bad, RENAME_NOREPLACE);
+        moved = move_back(p, id, SPOOL_PICKUP, bad);
     }
-    if (rc < 0) {
-        LOG(LOG_ALARM, "move-failed", KV("id", id), KV("error", strerror(errno)));
+    if (!moved) {
+        move_back_failed(id);
         return;
     }
     ledger_drop_set(p->h->d->db, id, DROP_REFUSED);
     LOG(LOG_WARN, "pickup-refused", KV("name", name), KV("renamed_to", bad), KV("reason", reason));
+}
+
+/* The quarantined message stays what it was. */
+static void give_back_replay(struct pickup *p, const char *id, const char *name, const char *old,
+                             const char *reason)
+{
+    struct db *db = p->h->d->db;
+    if (!move_back(p, id, SPOOL_BADMAIL, name)) {
+        move_back_failed(id);
+        return;
+    }
+    db_begin(db);
+    ledger_drop_set(db, id, DROP_REFUSED);
+    ledger_badmail_set(db, old, BADMAIL_HELD, NULL); /* without its file the start had closed it */
+    db_commit(db);
+    LOG(LOG_WARN, "replay-refused", KV("id", old), KV("reason", reason));
+}
+
+static void give_back(struct pickup *p, const char *id, const char *reason)
+{
+    char name[256], old[ID_SIZE];
+    (void)ledger_drop(p->h->d->db, id, name);
+    if (name[0] == '\0')
+        (void)snprintf(name, sizeof name, "%s.eml", id);
+    if (ledger_drop_is_replay(p->h->d->db, id) && spool_parse_name(name, old))
+        give_back_replay(p, id, name, old, reason);
+    else
+        give_back_drop(p, id, name, reason);
 }
 
 /* --- 3: copy and sync --- */

@@ -8,7 +8,8 @@
  *   4 ledger row: taken
  *   5 rename ID.new -> ID.eml (relayd sees it), unlink ID.drop
  *
- * What cannot be understood goes back as pickup/NAME.bad. */
+ * What cannot be understood goes back: as pickup/NAME.bad, or to badmail/ when it came from there.
+ */
 #ifndef HYGIENE_PICKUP_H
 #define HYGIENE_PICKUP_H
 

@@ -1,6 +1,7 @@
 /* See pickup_watch.h. Whether somebody still writes is asked of the kernel: a read lease is refused
- * (EAGAIN) while the file is open for writing (fcntl(2), F_SETLEASE). Where leases can't be had, a
- * file must have been quiet for a while. */
+ * (EAGAIN) while the file is open for writing (fcntl(2), F_SETLEASE); inotify tells when it is
+ * closed. Where leases can't be had, a file must have been quiet for a while, and is looked at
+ * until it has. */
 #include "hygiene/pickup_watch.h"
 #include "lib/clock.h"
 #include "lib/log.h"
@@ -15,7 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TURN_MAX     256
+#define TURN_MAX     256  /* claims in one turn of the loop */
+#define NAMES_MAX    2048 /* names read in one turn */
 #define WALK_SECONDS 5
 #define QUIET_MS     3000
 
@@ -24,7 +26,10 @@ struct pickup_watch {
     pickup_found_fn *fn;
     void *arg;
     int inotify_fd;
-    struct event *notified, *walk, *soon;
+    struct event *notified, *unasked, *turn;
+    DIR *walk;   /* under way, over as many turns as it takes; NULL: none */
+    bool again;  /* something has changed since it began */
+    bool unsure; /* it met a file that may be complete soon, which nobody will tell */
 };
 
 enum writing { WRITING_NO, WRITING_YES, WRITING_UNKNOWN };
@@ -44,13 +49,18 @@ static bool is_quiet(const struct stat *st)
     return clock_now() - changed >= QUIET_MS;
 }
 
-static bool is_complete(int fd)
+/* *unsure is set when only time will tell. */
+static bool is_complete(int fd, bool *unsure)
 {
     struct stat st;
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
         return false;
     enum writing writing = is_written(fd);
-    return writing == WRITING_NO || (writing == WRITING_UNKNOWN && is_quiet(&st));
+    if (writing != WRITING_UNKNOWN)
+        return writing == WRITING_NO;
+    bool quiet = is_quiet(&st);
+    *unsure = *unsure || !quiet;
+    return quiet;
 }
 
 static bool named_as_mail(const char *name)
@@ -59,45 +69,70 @@ static bool named_as_mail(const char *name)
     return n > 4 && name[0] != '.' && strcmp(name + n - 4, ".eml") == 0;
 }
 
-/* *unfinished is set when a file should be looked at again soon. */
-static bool take(struct pickup_watch *w, const char *name, bool *unfinished)
+static bool take(struct pickup_watch *w, const char *name)
 {
     int fd = openat(spool_fd(w->spool, SPOOL_PICKUP), name,
                     O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0)
-        return false; /* a link, a FIFO's other end, not readable: left alone, and counted by status
-                       */
-    bool complete = is_complete(fd);
-    struct stat st;
-    if (!complete && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
-        *unfinished = true;
+    if (fd < 0) /* a link, a FIFO's other end, not readable: left alone, and counted by status */
+        return false;
+    bool complete = is_complete(fd, &w->unsure);
     (void)close(fd);
     return complete;
 }
 
-static void look(struct pickup_watch *w)
+static bool begin(struct pickup_watch *w)
 {
-    static struct pickup_claim claims[TURN_MAX];
-    bool unfinished = false;
-    size_t n = 0;
+    w->again = w->unsure = false;
     int fd = openat(spool_fd(w->spool, SPOOL_PICKUP), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *walk = fd >= 0 ? fdopendir(fd) : NULL;
-    if (walk == NULL) {
+    w->walk = fd >= 0 ? fdopendir(fd) : NULL;
+    if (w->walk == NULL)
         LOG(LOG_ALARM, "scan-failed", KV("dir", "pickup"), KV("error", strerror(errno)));
-        return;
-    }
-    for (struct dirent *entry; n < TURN_MAX && (entry = readdir(walk)) != NULL;)
-        if (named_as_mail(entry->d_name) && take(w, entry->d_name, &unfinished))
-            (void)snprintf(claims[n++].name, sizeof claims[0].name, "%s", entry->d_name);
-    (void)closedir(walk);
-    if (n > 0)
-        w->fn(w->arg, claims, n);
-    struct timeval wait = {n == TURN_MAX ? 0 : 1, 0};
-    if (n == TURN_MAX || unfinished)
-        (void)event_add(w->soon, &wait);
+    return w->walk != NULL;
 }
 
-static void on_look(evutil_socket_t fd, short what, void *arg)
+static void turn_in(struct pickup_watch *w, int seconds)
+{
+    struct timeval wait = {seconds, 0};
+    (void)event_add(w->turn, &wait);
+}
+
+/* A walk goes through the whole directory, so that names which can't be taken keep nobody waiting
+ * who stands behind them. */
+static void on_turn(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    static struct pickup_claim claims[TURN_MAX];
+    struct pickup_watch *w = arg;
+    if (w->walk == NULL && !begin(w))
+        return;
+    struct dirent *entry = NULL;
+    size_t n = 0;
+    for (int names = 0; n < TURN_MAX && names < NAMES_MAX; names++) {
+        if ((entry = readdir(w->walk)) == NULL)
+            break;
+        if (named_as_mail(entry->d_name) && take(w, entry->d_name))
+            (void)snprintf(claims[n++].name, sizeof claims[0].name, "%s", entry->d_name);
+    }
+    if (entry == NULL) {
+        (void)closedir(w->walk);
+        w->walk = NULL;
+    }
+    if (n > 0)
+        w->fn(w->arg, claims, n);
+    if (w->walk != NULL || w->again)
+        turn_in(w, 0);
+    else if (w->unsure)
+        turn_in(w, 1);
+}
+
+static void look(struct pickup_watch *w)
+{
+    w->again = true;
+    turn_in(w, 0);
+}
+
+static void on_unasked(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
@@ -129,13 +164,13 @@ struct pickup_watch *pickup_watch_new(struct event_base *base, const struct spoo
         LOG(LOG_WARN, "watch-failed", KV("dir", path), KV("error", strerror(errno)),
             KV("meaning", "drops are found a few seconds late"));
     w->notified = event_new(base, w->inotify_fd, EV_READ | EV_PERSIST, on_notified, w);
-    w->walk = event_new(base, -1, EV_PERSIST, on_look, w);
-    w->soon = event_new(base, -1, 0, on_look, w);
+    w->unasked = event_new(base, -1, EV_PERSIST, on_unasked, w);
+    w->turn = event_new(base, -1, 0, on_turn, w);
     struct timeval interval = {WALK_SECONDS, 0};
-    bool ok = w->walk != NULL && w->soon != NULL && event_add(w->walk, &interval) == 0 &&
+    bool ok = w->unasked != NULL && w->turn != NULL && event_add(w->unasked, &interval) == 0 &&
               (w->inotify_fd < 0 || event_add(w->notified, NULL) == 0);
     if (ok) {
-        event_active(w->soon, EV_TIMEOUT, 0);
+        turn_in(w, 0);
         return w;
     }
     (void)error_set(err, ERROR_TEMPORARY, "cannot watch %s", path);
@@ -147,10 +182,12 @@ void pickup_watch_free(struct pickup_watch *w)
 {
     if (w == NULL)
         return;
-    struct event *events[] = {w->notified, w->walk, w->soon};
+    struct event *events[] = {w->notified, w->unasked, w->turn};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
         if (events[i] != NULL)
             event_free(events[i]);
+    if (w->walk != NULL)
+        (void)closedir(w->walk);
     if (w->inotify_fd >= 0)
         (void)close(w->inotify_fd);
     free(w);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/param.h>
 
 #define ASK_MAX     20 /* an answer to so many fits one message, mostly; to one, always */
 #define ASK_TIMEOUT 5000
@@ -70,6 +71,8 @@ static void on_why(void *arg, const json_t *reply)
     }
     r->silent = false;
     if (json_is_true(json_object_get(reply, "ok"))) {
+        if (r->ask_max < ASK_MAX)
+            r->ask_max = MIN(2 * r->ask_max, ASK_MAX);
         hold_all(r, json_object_get(reply, "why"));
     } else if (r->ask_max > 1) { /* longer than one message carries */
         r->ask_max = 1;

@@ -15,6 +15,7 @@
 #include <zmq.h>
 
 #define QUEUE_LIMIT  10000 /* notices that a slow subscriber may leave waiting */
+#define ASK_LIMIT    256   /* questions that may wait for a peer: that is down, or in one burst */
 #define REQUESTS_MAX 64    /* answered in one turn, then the rest of the loop has its chance */
 
 struct question {
@@ -226,6 +227,13 @@ static void on_answer(struct bus *bus, struct parts *parts)
     json_decref(reply);
 }
 
+/* A peer that comes back must not find an hour's questions, which nobody waits for any more. */
+static void limit_questions(void *socket)
+{
+    int limit = ASK_LIMIT;
+    (void)zmq_setsockopt(socket, ZMQ_SNDHWM, &limit, sizeof limit);
+}
+
 static void *dealer_for(struct bus *bus, const char *peer)
 {
     void *socket = g_hash_table_lookup(bus->dealers, peer);
@@ -234,6 +242,8 @@ static void *dealer_for(struct bus *bus, const char *peer)
     char where[PATH_MAX + 32];
     endpoint(where, sizeof where, bus->run_dir, peer, "ctl");
     socket = new_socket(bus->context, ZMQ_DEALER);
+    if (socket != NULL)
+        limit_questions(socket);
     if (socket == NULL || zmq_connect(socket, where) < 0) {
         LOG(LOG_WARN, "bus-failed", KV("peer", peer), KV("error", zmq_strerror(zmq_errno())));
         if (socket != NULL)
@@ -245,6 +255,20 @@ static void *dealer_for(struct bus *bus, const char *peer)
     return socket;
 }
 
+/* False: there is no room for one more. */
+static bool send_question(struct bus *bus, const char *peer, uint64_t number, const json_t *request)
+{
+    void *socket = dealer_for(bus, peer);
+    size_t len;
+    char head[24], *text = json_text(request, &len);
+    int n = snprintf(head, sizeof head, "%llu", (unsigned long long)number);
+    bool sent = socket != NULL && text != NULL &&
+                zmq_send(socket, head, (size_t)n, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0 &&
+                zmq_send(socket, text, len, ZMQ_DONTWAIT) >= 0;
+    free(text);
+    return sent;
+}
+
 void bus_ask(struct bus *bus, const char *peer, json_t *request, int timeout_ms, bus_answer_fn *fn,
              void *arg)
 {
@@ -253,17 +277,11 @@ void bus_ask(struct bus *bus, const char *peer, json_t *request, int timeout_ms,
         abort();
     *q = (struct question){.bus = bus, .number = ++bus->last_number, .fn = fn, .arg = arg};
     q->deadline = evtimer_new(bus->base, on_deadline, q);
-    struct timeval wait = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
-    (void)evtimer_add(q->deadline, &wait);
     (void)g_hash_table_insert(bus->questions, &q->number, q);
-    void *socket = dealer_for(bus, peer);
-    size_t len;
-    char number[24], *text = json_text(request, &len);
-    int n = snprintf(number, sizeof number, "%llu", (unsigned long long)q->number);
-    if (socket != NULL && text != NULL &&
-        zmq_send(socket, number, (size_t)n, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0)
-        (void)zmq_send(socket, text, len, ZMQ_DONTWAIT);
-    free(text);
+    struct timeval wait = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
+    if (!send_question(bus, peer, q->number, request))
+        wait = (struct timeval){0};
+    (void)evtimer_add(q->deadline, &wait);
     json_decref(request);
     turn_again(bus);
 }

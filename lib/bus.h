@@ -1,9 +1,12 @@
 /* The bus between the processes: ZeroMQ over ipc:// in the run directory, JSON in UTF-8, 64 KiB a
  * message.
  *
- *   RUN-DIR/NAME.ctl     ROUTER; requests from popferryctl and from the other daemons, one reply
- * each RUN-DIR/NAME.events  PUB; topics "bell" (a directory has new files), "outcome" (what became
- * of a message), "event" (every log event of level note and above)
+ * RUN-DIR/NAME.ctl is a ROUTER: requests of popferryctl and of the other daemons, one reply each.
+ * RUN-DIR/NAME.events is a PUB, with three topics:
+ *
+ * - "bell": a directory has new files
+ * - "outcome": what became of a message
+ * - "event": every log event of level note and above
  *
  * Everything here is a hint or a question: any message may be lost, and a scan finds the same work.
  */
@@ -44,7 +47,8 @@ void bus_ring(struct bus *bus, const char *dir, const char *id);
 void bus_outcome(struct bus *bus, const char *id, const char *state);
 
 /* Asks PEER; takes over the reference of request. fn is called exactly once, from the loop, unless
- * the bus is freed. */
+ * the bus is freed. While PEER is down some questions wait for it; when enough of them do, the
+ * answer is NULL at once. */
 void bus_ask(struct bus *bus, const char *peer, json_t *request, int timeout_ms, bus_answer_fn *fn,
              void *arg);
 
@@ -55,9 +59,15 @@ json_t *bus_error(const char *code, const char *fmt, ...) __attribute__((format(
 /* code "usage", "notfound" or "failed", as err->kind says. */
 json_t *bus_error_from(const struct error *err);
 
+/* Into `reply`: "key", the first of `items` (at most BUS_LIST_MAX, each cut and escaped for a
+ * terminal where it needs to be), and "key_total", how many there are. */
+#define BUS_LIST_MAX 50
+void bus_put_list(json_t *reply, const char *key, char *const *items, size_t count);
+
 /* One page of a longer answer. Call bus_page_add for item after item (it takes the reference) until
  * it says false: the page is full, and `cursor` (of the last item taken) is where the next one goes
- * on. */
+ * on. The first item is always taken; of one too long for any page the long members are left out,
+ * and named in its "left_out". */
 struct bus_page {
     json_t *items;
     size_t bytes;

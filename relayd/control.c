@@ -4,6 +4,7 @@
 #include "relayd/control.h"
 
 #include "lib/clock.h"
+#include "lib/log.h"
 #include "relayd/ledger.h"
 #include "relayd/relay.h"
 #include "spool/message.h"
@@ -13,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LIST_MAX = 128, IDS_MAX = 200 };
+enum { LIST_MAX = 128, IDS_MAX = 200, REPLY_SHOWN = 200 };
 
 static json_t *time_json(int64_t ms)
 {
@@ -62,7 +63,7 @@ static json_t *answer_status(struct daemon *d, const json_t *request)
     (void)json_object_set_new(status, "connections", json_integer(up));
     (void)json_object_set_new(status, "sessions", json_integer(up));
     (void)json_object_set_new(status, "circuit",
-                              json_string(relay->route.open ? "open" : "closed"));
+                              json_string(route_circuit_name(route_circuit(&relay->route))));
     (void)json_object_set_new(status, "error",
                               relay->route.error[0] != '\0' ? json_string(relay->route.error)
                                                             : json_null());
@@ -74,12 +75,11 @@ static json_t *answer_status(struct daemon *d, const json_t *request)
 
 static json_t *head_json(const struct message_head *head)
 {
-    json_t *recipients = json_array();
-    for (size_t i = 0; i < head->recipients.count; i++)
-        (void)json_array_append_new(recipients, json_string(head->recipients.items[i]));
-    return json_pack("{s:s, s:s, s:o, s:I, s:s, s:s}", "id", head->id, "sender", head->sender,
-                     "recipients", recipients, "size", (json_int_t)head->size, "account",
-                     head->account, "origin", head->origin);
+    json_t *item =
+        json_pack("{s:s, s:s, s:I, s:s, s:s}", "id", head->id, "sender", head->sender, "size",
+                  (json_int_t)head->size, "account", head->account, "origin", head->origin);
+    bus_put_list(item, "recipients", head->recipients.items, head->recipients.count);
+    return item;
 }
 
 /* Of a file that can't be read, only the id is known; it will be shown as damaged soon. */
@@ -91,7 +91,8 @@ static json_t *file_json(const struct relay *relay, const char *id)
     if (reader)
         item = head_json(message_reader_head(reader));
     else if (err.kind != ERROR_MISSING)
-        item = json_pack("{s:s, s:s, s:[], s:i}", "id", id, "sender", "", "recipients", "size", 0);
+        item = json_pack("{s:s, s:s, s:[], s:i, s:i}", "id", id, "sender", "", "recipients",
+                         "recipients_total", 0, "size", 0);
     message_close(reader);
     return item;
 }
@@ -169,12 +170,22 @@ static json_t *answer_list(struct daemon *d, const json_t *request)
     return bus_page_end(&page, least.more ? cursor : NULL);
 }
 
+struct settled_list {
+    json_t *items;
+    size_t total;
+};
+
 static void add_recipient(void *arg, const char *address, enum ledger_recipient state,
                           const char *reply)
 {
-    (void)json_array_append_new(arg, json_pack("{s:s, s:s, s:s}", "address", address, "state",
-                                               state == LEDGER_SENT ? "sent" : "refused", "reply",
-                                               reply));
+    struct settled_list *settled = arg;
+    char text[REPLY_SHOWN];
+    if (settled->total++ >= BUS_LIST_MAX)
+        return;
+    (void)json_array_append_new(settled->items,
+                                json_pack("{s:s, s:s, s:s}", "address", address, "state",
+                                          state == LEDGER_SENT ? "sent" : "refused", "reply",
+                                          log_escape(text, sizeof text, reply, strlen(reply))));
 }
 
 static json_t *answer_show(struct daemon *d, const json_t *request)
@@ -187,9 +198,10 @@ static json_t *answer_show(struct daemon *d, const json_t *request)
     if (!item)
         return bus_error("notfound", "no message %s in the queue", id);
     struct ledger_row row;
-    json_t *settled = json_array();
-    ledger_each_recipient(d->db, id, add_recipient, settled);
-    (void)json_object_set_new(item, "settled", settled);
+    struct settled_list settled = {.items = json_array()};
+    ledger_each_recipient(d->db, id, add_recipient, &settled);
+    (void)json_object_set_new(item, "settled", settled.items);
+    (void)json_object_set_new(item, "settled_total", json_integer((json_int_t)settled.total));
     if (ledger_find(d->db, id, &row))
         (void)json_object_set_new(item, "first_attempt", time_json(row.first_at));
     if (relay->queue && queue_knows(relay->queue, id))

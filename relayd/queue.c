@@ -206,9 +206,9 @@ bool queue_stale(const struct queue *queue)
 
 /* ---- giving out ---- */
 
-bool queue_take(struct queue *queue, char id[static ID_SIZE])
+bool queue_take(struct queue *queue, enum queue_order order, char id[static ID_SIZE])
 {
-    bool due_first = queue->turn % (FRESH_PER_DUE + 1) == FRESH_PER_DUE;
+    bool due_first = order == QUEUE_BY_TURNS && queue->turn % (FRESH_PER_DUE + 1) == FRESH_PER_DUE;
     struct item *item = ring_take(due_first ? &queue->due : &queue->fresh);
     if (!item)
         item = ring_take(due_first ? &queue->fresh : &queue->due);

@@ -36,8 +36,9 @@ bool queue_refill(struct queue *queue, int64_t now);
 /* Has outgoing/ changed since the last scan began, with no scan under way? One fstat(2). */
 bool queue_stale(const struct queue *queue);
 
+enum queue_order { QUEUE_BY_TURNS, QUEUE_FRESH_FIRST };
 /* The next message to relay; false when the window is empty. */
-bool queue_take(struct queue *queue, char id[static ID_SIZE]);
+bool queue_take(struct queue *queue, enum queue_order order, char id[static ID_SIZE]);
 /* It has a row that says what is next (or none, and no file). */
 void queue_done(struct queue *queue, const char *id);
 /* It comes again, first of all. Returns how often in a row. */

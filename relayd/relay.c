@@ -113,7 +113,9 @@ static void file_missing(struct relay *relay, const char *id)
 static struct attempt *open_next(struct relay *relay)
 {
     char id[ID_SIZE];
-    while (queue_take(relay->queue, id)) {
+    /* As a probe a message that was put off before proves little when it is put off again. */
+    enum queue_order order = relay->route.open ? QUEUE_FRESH_FIRST : QUEUE_BY_TURNS;
+    while (queue_take(relay->queue, order, id)) {
         struct error err;
         struct attempt *attempt = attempt_open(relay->spool, relay->d->db, id, &err);
         if (attempt && attempt->count > 0) {
@@ -199,11 +201,12 @@ static bool ended_between(const struct session *session, const struct smtp_resul
     return session_messages(session) > 1 && strcmp(result->command, "MAIL") == 0;
 }
 
-static void judge_route(struct relay *relay, const struct smtp_result *result)
+static void judge_route(struct relay *relay, const struct attempt *attempt,
+                        const struct smtp_result *result)
 {
     int64_t now = clock_monotonic();
     if (result->outcome == SMTP_MESSAGE_TEMPORARY)
-        route_put_off(&relay->route, now, result->text);
+        route_put_off(&relay->route, now, attempt->row.attempts == 0, result->text);
     else if (result->outcome != SMTP_SESSION_FAILED)
         route_well(&relay->route);
 }
@@ -212,7 +215,7 @@ static void on_result(void *arg, struct session *session, struct attempt *attemp
                       const struct smtp_result *result)
 {
     struct relay *relay = arg;
-    judge_route(relay, result);
+    judge_route(relay, attempt, result);
     if (result->in_doubt)
         LOG(LOG_WARN, "possible-duplicate", KV("id", attempt->id), KV("error", result->text));
     if (result->outcome == SMTP_SESSION_FAILED && !ended_between(session, result))

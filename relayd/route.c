@@ -6,10 +6,18 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #define PAUSE_MIN CLOCK_SECOND
 #define PAUSE_MAX CLOCK_MINUTE
+
+static const char *const circuit_names[] = {
+    [ROUTE_CLOSED] = "closed",
+    [ROUTE_PROBING] = "probing",
+    [ROUTE_OPEN] = "open",
+};
+static_assert(sizeof circuit_names / sizeof *circuit_names == ROUTE_CIRCUITS, "a name a circuit");
 
 void route_init(struct route *route, int64_t retry_max)
 {
@@ -20,6 +28,18 @@ void route_init(struct route *route, int64_t retry_max)
 void route_set_retry_max(struct route *route, int64_t retry_max)
 {
     route->pause_max = retry_max < PAUSE_MAX ? retry_max : PAUSE_MAX;
+}
+
+enum route_circuit route_circuit(const struct route *route)
+{
+    if (!route->open)
+        return ROUTE_CLOSED;
+    return route->failures >= ROUTE_CIRCUIT_FAILURES ? ROUTE_OPEN : ROUTE_PROBING;
+}
+
+const char *route_circuit_name(enum route_circuit circuit)
+{
+    return circuit_names[circuit];
 }
 
 bool route_in_trouble(const struct route *route)
@@ -68,12 +88,12 @@ void route_failed(struct route *route, int64_t now, const char *why)
         open_circuit(route);
 }
 
-void route_put_off(struct route *route, int64_t now, const char *reply)
+void route_put_off(struct route *route, int64_t now, bool first, const char *reply)
 {
     if (route->open && now < route->next_at)
         return;
     route->failures = 0;
-    route->put_off++;
+    route->put_off += first;
     if (!route->open && route->put_off < ROUTE_CIRCUIT_PUT_OFF)
         return;
     pause_route(route, now, reply);

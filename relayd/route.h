@@ -1,11 +1,14 @@
 /* How the one SMTP server fares, and how hard it may be tried. No I/O, no clock: times are handed
  * in (monotonic, ms).
  *
- *   well       connections up to the limit
- *   failing    the last session or connection failed: one at a time, after a growing pause
- *   circuit    ROUTE_CIRCUIT_FAILURES in a row, or ROUTE_CIRCUIT_PUT_OFF messages in a row put off
- *    open      by 4xx without one taken: the same, and it is said ("relay-down"); probes go on,
- * with or without mail, until one is answered well ("relay-up") */
+ * - well: connections up to the limit
+ * - failing: the last session or connection failed; one at a time, after a growing pause
+ * - circuit open, by ROUTE_CIRCUIT_FAILURES of these in a row: the same, and it is said
+ *   ("relay-down"); probes go on, with or without mail, until one is answered well ("relay-up")
+ * - circuit probing: opened by ROUTE_CIRCUIT_PUT_OFF messages in a row that the server put off by
+ *   4xx at their first attempt, without one taken. The same; but the server is there, and only a
+ *   message can show that it takes mail again, so that new ones are welcome
+ */
 #ifndef RELAYD_ROUTE_H
 #define RELAYD_ROUTE_H
 
@@ -18,8 +21,8 @@ enum { ROUTE_CIRCUIT_FAILURES = 5, ROUTE_CIRCUIT_PUT_OFF = 20 };
 struct route {
     int64_t pause_max; /* ms */
     unsigned failures; /* sessions in a row that failed */
-    unsigned put_off;  /* messages in a row that were answered 4xx */
-    bool open;         /* the circuit */
+    unsigned put_off;  /* messages in a row that were answered 4xx at their first attempt */
+    bool open;         /* the circuit; route_circuit says by what */
     int64_t next_at;   /* no connection, and no message on a circuit that is open, before */
     int64_t pauses;    /* of growing length so far */
     char error[240];   /* the last failure, "" when all is well */
@@ -30,6 +33,10 @@ void route_init(struct route *route, int64_t retry_max);
 /* Pauses grow from 1 s to a minute, or to retry_max where that is shorter. */
 void route_set_retry_max(struct route *route, int64_t retry_max);
 
+enum route_circuit { ROUTE_CLOSED, ROUTE_PROBING, ROUTE_OPEN, ROUTE_CIRCUITS };
+enum route_circuit route_circuit(const struct route *route);
+const char *route_circuit_name(enum route_circuit circuit); /* "closed", "probing", "open" */
+
 bool route_in_trouble(const struct route *route);
 /* How many connections may be up at `now`, of `max`. */
 size_t route_limit(const struct route *route, int64_t now, size_t max);
@@ -39,8 +46,10 @@ bool route_may_send(const struct route *route, int64_t now);
 /* A connection or session failed, and not over a message. Several that fail at once count as one.
  */
 void route_failed(struct route *route, int64_t now, const char *why);
-/* A message was put off by 4xx to MAIL, DATA or its end. */
-void route_put_off(struct route *route, int64_t now, const char *reply);
+/* A message was put off by 4xx to MAIL, DATA or its end. First: it was its first attempt. Others
+ * don't count, or one message that is never taken would open the circuit by itself; but on an open
+ * circuit each is a probe that failed. */
+void route_put_off(struct route *route, int64_t now, bool first, const char *reply);
 /* The server took a message, or refused one for its own sake; or, on a circuit opened by failures,
  * it answered EHLO and there was nothing to send. */
 void route_well(struct route *route);

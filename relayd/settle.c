@@ -167,11 +167,6 @@ bool settle_durable(const struct settle *settle, uint64_t ticket)
     return ticket <= settle->durable;
 }
 
-size_t settle_waiting(const struct settle *settle)
-{
-    return settle->pending->len;
-}
-
 const struct settle_counts *settle_counts(const struct settle *settle)
 {
     return &settle->counts;

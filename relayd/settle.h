@@ -32,7 +32,6 @@ void settle_free(struct settle *settle);
 uint64_t settle_add(struct settle *settle, struct attempt *attempt,
                     const struct attempt_verdict *verdict);
 bool settle_durable(const struct settle *settle, uint64_t ticket);
-size_t settle_waiting(const struct settle *settle);
 
 /* Rings "rejected" once more when something was rejected since the last call: the first bell may
  * have rung before anybody listened. For a timer of a second or so. */

@@ -1,9 +1,9 @@
 /* Group commit of received messages, in the order that a power cut forgives:
  *
- *   1 each file in tmp/ is written and finished          message_create, message_append,
- * message_finish 2 each file is synced, then tmp/ itself              batch_sync 3 the owner
- * commits its ledger rows                  the callback of batch_sync 4 each file is renamed into
- * incoming/                batch_publish
+ * - 1 message_create, message_append, message_finish: each file in tmp/ is written and finished
+ * - 2 batch_sync: each file is synced, then tmp/ itself
+ * - 3 the callback of batch_sync: the owner commits its ledger rows
+ * - 4 batch_publish: each file is renamed into incoming/
  *
  * A crash before 3 leaves files without a row, which batch_recover unlinks; a crash behind 3 leaves
  * files with a row, which it renames. N messages cost N+1 syncs here and one in the ledger, the N

@@ -1,11 +1,13 @@
 /* The spool: six directories on one filesystem. A file is written once; from then on only its
  * directory changes, by rename(2), and every directory has one producer and one consumer:
  *
- *   tmp       fetcherd -> fetcherd     being received, not yet in the ledger
- *   incoming  fetcherd -> hygiene      in the ledger, waiting for judgement
- *   outgoing  hygiene  -> relayd       to be relayed (*.drop and *.new there are hygiene's own, on
- * their way) rejected  relayd   -> hygiene      refused by the SMTP server badmail   hygiene  -> a
- * person     quarantine pickup    anybody  -> hygiene      dropped in by people and programs */
+ * - tmp       fetcherd -> fetcherd   being received, not yet in the ledger
+ * - incoming  fetcherd -> hygiene    in the ledger, waiting for judgement
+ * - outgoing  hygiene  -> relayd     to be relayed; *.drop and *.new are hygiene's own
+ * - rejected  relayd   -> hygiene    refused by the SMTP server
+ * - badmail   hygiene  -> a person   quarantine
+ * - pickup    anybody  -> hygiene    dropped in by people and programs
+ */
 #ifndef SPOOL_SPOOL_H
 #define SPOOL_SPOOL_H
 

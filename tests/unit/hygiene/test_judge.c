@@ -123,6 +123,7 @@ static void the_start_reconciles(void **state)
     fixture_message(f, SPOOL_BADMAIL, "eml", removed, "a@x.example", mail);
     badmail_describe(f->h.spool, SPOOL_BADMAIL, removed, "relay", "550", &b);
     ledger_hold(f->d.db, &b);
+    ledger_badmail_entered(f->d.db, removed);
     ledger_badmail_free(&b);
     assert_true(spool_remove(f->h.spool, SPOOL_BADMAIL, removed, &err));
     fixture_message(f, SPOOL_BADMAIL, "eml", deleted, "a@x.example", mail);

@@ -1,7 +1,9 @@
 /* Drops from pickup/ to outgoing/, and each point where a crash can cut that off. */
 #include "hygiene/badmail.h"
 #include "hygiene/pickup.h"
+#include "lib/log.h"
 #include "tests/unit/hygiene/fixture.h"
+#include <sys/inotify.h>
 
 static const char mail[] = "From: a@x.example\r\nTo: b@corp.example\r\n\r\nhello\r\n";
 
@@ -59,6 +61,90 @@ static void drops_are_taken(void **state)
     stop(f);
 }
 
+static void run_for(struct fixture *f, int ms)
+{
+    int64_t end = clock_monotonic() + ms;
+    while (clock_monotonic() < end) {
+        struct timeval slice = {0, 20000};
+        (void)event_base_loopexit(f->d.base, &slice);
+        (void)event_base_dispatch(f->d.base);
+    }
+}
+
+static int opened(int watch)
+{
+    char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+    ssize_t n = read(watch, events, sizeof events);
+    return n > 0 ? (int)((size_t)n / sizeof(struct inotify_event)) : 0;
+}
+
+/* Neither is worth a look every second: the walk every few seconds sees them. */
+static void what_is_not_ready_is_left_in_peace(void **state)
+{
+    struct fixture *f = *state;
+    int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    drop_file(f, "empty.eml", "");
+    drop_file(f, "slow.eml", mail);
+    FILE *writer = fopen(scratch_path(f->scratch, "spool/pickup/slow.eml"), "a");
+    assert_true(
+        inotify_add_watch(watch, scratch_path(f->scratch, "spool/pickup/empty.eml"), IN_OPEN) >= 0);
+    start(f);
+    int looks = 0;
+    for (int i = 0; i < 10; i++) { /* events that are alike are merged until they are read */
+        run_for(f, 250);
+        looks += opened(watch);
+    }
+    assert_int_equal(looks, 1);
+    (void)fclose(writer);
+    assert_true(fixture_run(f, one_out));
+    (void)close(watch);
+    stop(f);
+}
+
+static int stuck_events;
+
+static void count_stuck(void *arg, enum log_level level, const char *what,
+                        const struct log_field *fields)
+{
+    (void)arg;
+    (void)level;
+    (void)fields;
+    stuck_events += strcmp(what, "pickup-failed") == 0;
+}
+
+static int drop_rows(struct fixture *f)
+{
+    sqlite3_stmt *st = db_query(f->d.db, "SELECT count(*) FROM pickup");
+    int n = db_row(f->d.db, st) ? (int)db_column_int(st, 0) : -1;
+    db_done(st);
+    return n;
+}
+
+/* More of them than one turn takes: no row stays, and no turn follows at once. */
+static void what_cannot_be_renamed_leaves_no_trace(void **state)
+{
+    struct fixture *f = *state;
+    char name[32];
+    int ends[2], outgoing = spool_fd(f->h.spool, SPOOL_OUTGOING), kept = dup(outgoing);
+    for (int i = 0; i < 600; i++) {
+        (void)snprintf(name, sizeof name, "n%d.eml", i);
+        drop_file(f, name, mail);
+    }
+    start(f);
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_true(dup2(ends[0], outgoing) >= 0); /* rename: ENOTDIR */
+    stuck_events = 0;
+    log_set_sink(count_stuck, NULL);
+    run_for(f, 1500);
+    assert_int_equal(stuck_events, 3);
+    assert_int_equal(drop_rows(f), 0);
+    assert_true(dup2(kept, outgoing) >= 0);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    (void)close(kept);
+    stop(f);
+}
+
 static void a_file_open_for_writing_waits(void **state)
 {
     struct fixture *f = *state;
@@ -94,7 +180,7 @@ static void drop_claimed(struct fixture *f, char id[static ID_SIZE], const char 
 {
     char path[64];
     id_new(id);
-    ledger_drop_claim(f->d.db, id, "one.eml");
+    ledger_drop_claim(f->d.db, id, "one.eml", false);
     (void)snprintf(path, sizeof path, "spool/outgoing/%s.%s", id, file_suffix);
     scratch_write(f->scratch, path, mail, strlen(mail), 0640);
 }
@@ -113,7 +199,7 @@ static void cut_off_behind_the_claim(void **state)
     drop_file(f, "one.eml", mail);
     char id[ID_SIZE];
     id_new(id);
-    ledger_drop_claim(f->d.db, id, "one.eml"); /* the rename was lost */
+    ledger_drop_claim(f->d.db, id, "one.eml", false); /* the rename was lost */
     start(f);
     assert_true(fixture_run(f, one_out));
     stop(f);
@@ -174,7 +260,7 @@ static void unlink_before_rename(void **state)
     struct fixture *f = *state;
     char id[ID_SIZE] = "";
     fixture_message(f, SPOOL_OUTGOING, "new", id, "a@x.example", mail);
-    ledger_drop_claim(f->d.db, id, "one.eml");
+    ledger_drop_claim(f->d.db, id, "one.eml", false);
     ledger_drop_set(f->d.db, id, DROP_TAKEN);
     start(f);
     assert_true(is_out(f, id));
@@ -217,11 +303,18 @@ static void replay_goes_to_those_who_lack_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        fixture_test(drops_are_taken),           fixture_test(a_file_open_for_writing_waits),
-        fixture_test(what_is_no_mail_goes_back), fixture_test(cut_off_behind_the_claim),
-        fixture_test(cut_off_before_the_copy),   fixture_test(cut_off_within_the_copy),
-        fixture_test(cut_off_when_taken),        fixture_test(cut_off_when_relayed_already),
-        fixture_test(unlink_before_rename),      fixture_test(replay_goes_to_those_who_lack_it),
+        fixture_test(drops_are_taken),
+        fixture_test(a_file_open_for_writing_waits),
+        fixture_test(what_is_not_ready_is_left_in_peace),
+        fixture_test(what_cannot_be_renamed_leaves_no_trace),
+        fixture_test(what_is_no_mail_goes_back),
+        fixture_test(cut_off_behind_the_claim),
+        fixture_test(cut_off_before_the_copy),
+        fixture_test(cut_off_within_the_copy),
+        fixture_test(cut_off_when_taken),
+        fixture_test(cut_off_when_relayed_already),
+        fixture_test(unlink_before_rename),
+        fixture_test(replay_goes_to_those_who_lack_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -173,9 +173,11 @@ static void test_many_questions(void **state)
     enum { MANY = 3000 };
     struct fixture *f = *state;
     long long sum = 0;
-    for (int n = 0; n < MANY; n++, sum += n)
+    for (int n = 0; n < MANY; n++, sum += n) {
         bus_ask(f->left, "right", ping(n + 1), 20000, on_answer, f);
-    turn(f, &f->answers, MANY, 20000);
+        if (n % 100 == 99)
+            turn(f, &f->answers, n + 1, 20000);
+    }
     assert_int_equal(f->answers, MANY);
     assert_int_equal(f->sum, sum);
     assert_int_equal(f->silences, 0);
@@ -235,6 +237,26 @@ static void test_peer_comes_up_too_late(void **state)
     assert_int_equal(f->answers, 0);
     assert_int_equal(f->silences, 1);
     assert_alive(f);
+}
+
+/* Of the questions of a long night only some are left for the morning. */
+static void test_questions_do_not_pile_up(void **state)
+{
+    enum { MANY = 1000 };
+    struct fixture *f = *state;
+    bus_free(f->right);
+    f->right = NULL;
+    for (int n = 0; n < MANY; n++)
+        bus_ask(f->left, "right", ping(1), 400, on_answer, f);
+    turn(f, &f->silences, MANY / 2, 200);
+    assert_true(f->silences >= MANY / 2); /* no room: told at once, but not from within */
+    assert_turned(f, &f->silences, MANY);
+    f->right = open_bus(f, "right");
+    turn(f, &f->requests, 1, 5000);
+    turn(f, NULL, 0, 200);
+    assert_alive(f);
+    assert_in_range(f->requests, 1, 300);
+    assert_int_equal(f->answers, 1);
 }
 
 static void test_peer_restarts(void **state)
@@ -823,16 +845,76 @@ static void test_page_edges(void **state)
     json_t *reply = bus_page_end(&page, NULL);
     assert_int_equal(json_array_size(json_object_get(reply, "items")), 0);
     json_decref(reply);
-    bus_page_begin(&page); /* a first item is always taken, or nothing would ever go on */
+    bus_page_begin(&page);
     char *much = malloc(BUS_PAGE_BYTES + 1);
     memset(much, 'm', BUS_PAGE_BYTES);
-    much[BUS_PAGE_BYTES] = '\0';
+    much[BUS_PAGE_BYTES - 2] = '\0';
     assert_true(bus_page_add(&page, json_string(much)));
     assert_false(bus_page_add(&page, json_string("x")));
     reply = bus_page_end(&page, "c");
     assert_int_equal(json_array_size(json_object_get(reply, "items")), 1);
     json_decref(reply);
     free(much);
+}
+
+static size_t wire_length(const json_t *json)
+{
+    return json_dumpb(json, NULL, 0, JSON_COMPACT);
+}
+
+/* A first item is always taken, or nothing would ever go on; one too long is shortened. */
+static void test_page_item_too_long(void **state)
+{
+    (void)state;
+    struct bus_page page;
+    char *much = malloc(2 * BUS_MESSAGE_MAX + 1);
+    memset(much, 'm', 2 * BUS_MESSAGE_MAX);
+    much[2 * BUS_MESSAGE_MAX] = '\0';
+    json_t *crowd = json_object(); /* long by many short members */
+    for (int i = 0; i < 100; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "k%d", i);
+        (void)json_object_set_new(crowd, key, json_stringn(much, 2000));
+    }
+    json_t *odd[] = {json_pack("{s:s, s:s, s:i}", "id", "7", "much", much, "n", 7), crowd,
+                     json_string(much), json_pack("{s:i}", much, 1)};
+    for (size_t i = 0; i < COUNT(odd); i++) {
+        bus_page_begin(&page);
+        assert_true(bus_page_add(&page, odd[i]));
+        json_t *reply = bus_page_end(&page, "c");
+        assert_true(wire_length(reply) < BUS_MESSAGE_MAX);
+        json_t *item = json_array_get(json_object_get(reply, "items"), 0);
+        assert_true(json_is_array(json_object_get(item, "left_out")));
+        if (i == 0) {
+            assert_string_equal(json_string_value(json_object_get(item, "id")), "7");
+            assert_int_equal(json_integer_value(json_object_get(item, "n")), 7);
+            assert_string_equal(
+                json_string_value(json_array_get(json_object_get(item, "left_out"), 0)), "much");
+        }
+        json_decref(reply);
+    }
+    free(much);
+}
+
+static void test_put_list(void **state)
+{
+    (void)state;
+    char text[] = "a\x1b@x";
+    char *items[1000];
+    for (size_t i = 0; i < COUNT(items); i++)
+        items[i] = text;
+    json_t *reply = json_object();
+    bus_put_list(reply, "few", items, 2);
+    bus_put_list(reply, "many", items, COUNT(items));
+    bus_put_list(reply, "none", NULL, 0);
+    assert_int_equal(json_array_size(json_object_get(reply, "few")), 2);
+    assert_int_equal(json_integer_value(json_object_get(reply, "few_total")), 2);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(reply, "few"), 0)),
+                        "a\\x1B@x");
+    assert_int_equal(json_array_size(json_object_get(reply, "many")), BUS_LIST_MAX);
+    assert_int_equal(json_integer_value(json_object_get(reply, "many_total")), 1000);
+    assert_true(json_is_array(json_object_get(reply, "none")));
+    json_decref(reply);
 }
 
 #define bus_test(fn) cmocka_unit_test_setup_teardown(fn, begin, end)
@@ -847,6 +929,7 @@ int main(void)
         bus_test(test_nobody_there),
         bus_test(test_peer_comes_up_in_time),
         bus_test(test_peer_comes_up_too_late),
+        bus_test(test_questions_do_not_pile_up),
         bus_test(test_peer_restarts),
         bus_test(test_free_with_open_questions),
         bus_test(test_too_long),
@@ -872,6 +955,8 @@ int main(void)
         cmocka_unit_test(test_replies),
         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_page_edges),
+        cmocka_unit_test(test_page_item_too_long),
+        cmocka_unit_test(test_put_list),
     };
     return cmocka_run_group_tests_name("bus", tests, NULL, NULL);
 }

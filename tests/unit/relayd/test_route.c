@@ -83,19 +83,61 @@ static void test_put_off_opens_the_circuit(void **state)
     struct route route;
     route_init(&route, CLOCK_HOUR);
     for (int i = 0; i < ROUTE_CIRCUIT_PUT_OFF - 1; i++)
-        route_put_off(&route, 1000, "451 later");
+        route_put_off(&route, 1000, true, "451 later");
     assert_false(route_in_trouble(&route));
-    route_put_off(&route, 1000, "451 later");
+    route_put_off(&route, 1000, true, "451 later");
     assert_int_equal(downs, 1);
     assert_false(route_may_send(&route, 1000));
     int64_t next_at = route.next_at;
-    route_put_off(&route, 1000, "451 later"); /* was in flight already */
+    route_put_off(&route, 1000, true, "451 later"); /* was in flight already */
     assert_int_equal(route.next_at, next_at);
     assert_true(route_may_send(&route, route.next_at));
-    route_put_off(&route, route.next_at, "451 later");
+    route_put_off(&route, route.next_at, true, "451 later");
     assert_int_equal(downs, 1);
     route_well(&route);
     assert_int_equal(ups, 1);
+}
+
+static void test_one_message_opens_nothing(void **state)
+{
+    (void)state;
+    struct route route;
+    route_init(&route, CLOCK_HOUR);
+    route_put_off(&route, 1000, true, "451 later");
+    for (int i = 0; i < 200; i++) /* the same message, again and again */
+        route_put_off(&route, 1000, false, "451 later");
+    assert_false(route_in_trouble(&route));
+    assert_int_equal(downs, 0);
+}
+
+static void test_a_second_attempt_is_a_probe_too(void **state)
+{
+    (void)state;
+    struct route route;
+    route_init(&route, CLOCK_HOUR);
+    for (int i = 0; i < ROUTE_CIRCUIT_PUT_OFF; i++)
+        route_put_off(&route, 1000, true, "451 later");
+    int64_t probe_at = route.next_at;
+    route_put_off(&route, probe_at, false, "451 later");
+    assert_true(route.next_at > probe_at);
+}
+
+static void test_circuit_says_what_opened_it(void **state)
+{
+    (void)state;
+    struct route route;
+    route_init(&route, CLOCK_HOUR);
+    assert_int_equal(route_circuit(&route), ROUTE_CLOSED);
+    for (int i = 0; i < ROUTE_CIRCUIT_PUT_OFF; i++)
+        route_put_off(&route, 1000, true, "451 later");
+    assert_int_equal(route_circuit(&route), ROUTE_PROBING);
+    for (int i = 0; i < ROUTE_CIRCUIT_FAILURES; i++)
+        route_failed(&route, route.next_at, "refused");
+    assert_int_equal(route_circuit(&route), ROUTE_OPEN);
+    route_put_off(&route, route.next_at, true, "451 later"); /* it is there again */
+    assert_int_equal(route_circuit(&route), ROUTE_PROBING);
+    route_well(&route);
+    assert_string_equal(route_circuit_name(route_circuit(&route)), "closed");
 }
 
 static void test_one_success_breaks_the_row(void **state)
@@ -104,7 +146,7 @@ static void test_one_success_breaks_the_row(void **state)
     struct route route;
     route_init(&route, CLOCK_HOUR);
     for (int i = 0; i < 200; i++) {
-        route_put_off(&route, 1000, "451 greylisted");
+        route_put_off(&route, 1000, true, "451 greylisted");
         if (i % 10 == 0)
             route_well(&route);
     }
@@ -128,6 +170,9 @@ int main(void)
         cmocka_unit_test_setup(test_back_off_grows, setup),
         cmocka_unit_test_setup(test_failures_at_once_count_as_one, setup),
         cmocka_unit_test_setup(test_put_off_opens_the_circuit, setup),
+        cmocka_unit_test_setup(test_one_message_opens_nothing, setup),
+        cmocka_unit_test_setup(test_a_second_attempt_is_a_probe_too, setup),
+        cmocka_unit_test_setup(test_circuit_says_what_opened_it, setup),
         cmocka_unit_test_setup(test_one_success_breaks_the_row, setup),
         cmocka_unit_test_setup(test_retry_is_now, setup),
     };
