@@ -9,9 +9,9 @@
 
 enum {
     ACCOUNT_OPTIONS = OPTION_BIT(OPTION_SERVER) | OPTION_BIT(OPTION_PORT) | OPTION_BIT(OPTION_TLS) |
-                      OPTION_BIT(OPTION_AUTH) | OPTION_BIT(OPTION_USER) |
-                      OPTION_BIT(OPTION_DELIVER_TO) | OPTION_BIT(OPTION_INTERVAL) |
-                      OPTION_BIT(OPTION_PASSWORD_STDIN)
+                      OPTION_BIT(OPTION_CA) | OPTION_BIT(OPTION_PIN) | OPTION_BIT(OPTION_AUTH) |
+                      OPTION_BIT(OPTION_USER) | OPTION_BIT(OPTION_DELIVER_TO) |
+                      OPTION_BIT(OPTION_INTERVAL) | OPTION_BIT(OPTION_PASSWORD_STDIN)
 };
 
 static const struct command commands[] = {
@@ -30,7 +30,7 @@ static const struct command commands[] = {
      .words = "NAME --server HOST --user USER --deliver-to ADDR [...]",
      .help = "a new POP3 account",
      .more = "The password is asked for, or read with --password-stdin.",
-     .options = ACCOUNT_OPTIONS,
+     .options = ACCOUNT_OPTIONS | OPTION_BIT(OPTION_BASELINE),
      .min = 1,
      .max = 1,
      .run = account_add},
