@@ -14,6 +14,7 @@
 
 struct resolve;
 struct poll;
+struct probes;
 struct relay_watch;
 
 struct fetcherd {
@@ -27,6 +28,7 @@ struct fetcherd {
     struct resolve *resolve;   /* fetcherd/resolve.h */
     struct poll *poll;         /* fetcherd/poll.h */
     struct relay_watch *watch; /* fetcherd/watch.h */
+    struct probes *probes;     /* fetcherd/probe.h */
     size_t commits;            /* batches that are being synced */
 };
 
