@@ -38,6 +38,7 @@ struct tls {
     bool pinned;
     unsigned char pin[TLS_PIN_SIZE];
     bool offered;  /* a session was */
+    bool accepted; /* by tls_accept */
     X509 *refused; /* the certificate, when the verification failed */
 };
 
@@ -297,7 +298,8 @@ bool tls_accept(struct tls *tls, struct error *err)
         return error_set(err, ERROR_PERMANENT, "TLS: %s has no certificate that was verified",
                          tls->host);
     }
-    if (!tls->pinned || pin_matches(tls, cert))
+    tls->accepted = !tls->pinned || pin_matches(tls, cert);
+    if (tls->accepted)
         return true;
     forget(tls);
     return error_set(err, ERROR_PERMANENT,
@@ -461,12 +463,14 @@ char *tls_why(struct tls *tls, unsigned long code, char *buf, size_t size)
     }
     if (code == 0)
         return buf;
-    if (tls->offered && !SSL_is_init_finished(tls->ssl))
+    if (tls->offered && !tls->accepted)
         forget(tls); /* next time without it */
     const char *text = ERR_reason_error_string(code);
     for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
         if (ERR_GET_REASON(code) == reasons[i].reason)
             text = reasons[i].words;
+    if (ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING && !tls->accepted)
+        text = "the server closed the connection during the handshake";
     (void)snprintf(buf, size, "TLS: %s", text != NULL ? text : "failed");
     return buf;
 }
