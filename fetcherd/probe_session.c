@@ -94,7 +94,7 @@ static void end(struct probe *p, const char *step, const char *error)
     json_object_set(p->result, "capabilities", p->capabilities);
     json_object_set(p->result, "warnings", p->warnings);
     stream_free(p->stream); /* it may be within its callback: it looks after that */
-    auth_free(&p->auth); /* what it knows of the password is not to lie about */
+    auth_free(&p->auth);    /* what it knows of the password is not to lie about */
     p->stream = NULL;
     if (p->holds_account)
         p->account->preparing = false;
