@@ -6,7 +6,7 @@ CC       ?= cc
 PYTHON   ?= /usr/bin/python3
 VERSION  := 0.1.0
 
-LIBRARIES := libevent libevent_openssl openssl libzmq sqlite3 libsodium gmime-3.0 jansson libconfuse
+LIBRARIES := libevent libevent_openssl openssl libzmq sqlite3 libsodium gmime-3.0 jansson libconfuse libgsasl
 ifeq ($(filter help deps clean,$(or $(MAKECMDGOALS),help)),)
 PKG_CFLAGS := $(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null | sed 's/-I\//-isystem \//g')
 PKG_LIBS   := $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null)
@@ -89,8 +89,8 @@ unit: unit-build
 SOURCES := $(wildcard lib/*.[ch] spool/*.[ch] fetcherd/*.[ch] hygiene/*.[ch] relayd/*.[ch] ctl/*.[ch] tests/unit/*/*.[ch])
 
 PACKAGES := build-essential pkg-config libevent-dev libssl-dev libzmq3-dev libsqlite3-dev libsodium-dev libgmime-3.0-dev \
-            libjansson-dev libconfuse-dev libcmocka-dev clang-format clang-tidy cppcheck python3 python3-pytest python3-pytest-xdist python3-zmq \
-            dovecot-core dovecot-pop3d postfix s6 fakeroot openssl
+            libjansson-dev libconfuse-dev libgsasl-dev libcmocka-dev clang-format clang-tidy cppcheck python3 python3-pytest python3-pytest-xdist python3-zmq \
+            dovecot-core dovecot-pop3d cyrus-common libsasl2-modules sasl2-bin mailutils-pop3d postfix s6 fakeroot openssl
 SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # Postfix comes without a configuration, so that installing it starts no mail server; tests bring their own.

@@ -6,6 +6,7 @@
 #include "ctl/password.h"
 #include "lib/clock.h"
 #include "lib/secret.h"
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,19 +72,40 @@ static bool put_text(const struct args *args, enum ctl_option option, const char
     return true;
 }
 
+/* The daemon has another working directory: a relative path is made a full one. */
+static bool put_ca(const struct args *args, json_t *request, struct problem *problem)
+{
+    const char *text = args->value[OPTION_CA];
+    if (text == NULL)
+        return true;
+    if (strcmp(text, "default") == 0) {
+        json_object_set_new(request, "ca", json_null());
+        return true;
+    }
+    char *path = realpath(text, NULL);
+    if (path == NULL)
+        return problem_set(problem, CTL_USAGE, "--ca %s: %s", text, strerror(errno));
+    json_object_set_new(request, "ca", json_string(path));
+    free(path);
+    return true;
+}
+
 /* Whatever was given on the command line, into the request; what was not is left out. */
 static bool put_options(const struct args *args, json_t *request, struct problem *problem)
 {
     bool ok = put_text(args, OPTION_SERVER, "server", request, problem) &&
               put_text(args, OPTION_USER, "user", request, problem) &&
               put_text(args, OPTION_AUTH, "auth", request, problem) &&
-              put_tls(args, request, problem) && put_port(args, request, problem) &&
-              put_interval(args, request, problem);
+              put_text(args, OPTION_PIN, "pin", request, problem) &&
+              put_ca(args, request, problem) && put_tls(args, request, problem) &&
+              put_port(args, request, problem) && put_interval(args, request, problem);
     if (ok && args->value[OPTION_DELIVER_TO] != NULL) {
         if (json_array_size(args->deliver_to) == 0)
             return problem_set(problem, CTL_USAGE, "--deliver-to is empty");
         json_object_set(request, "deliver_to", args->deliver_to);
     }
+    if (ok && args->value[OPTION_BASELINE] != NULL)
+        json_object_set_new(request, "baseline", json_true());
     return ok;
 }
 

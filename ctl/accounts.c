@@ -96,12 +96,16 @@ void accounts_details(const struct screen *screen, const json_t *account)
     (void)snprintf(text, sizeof text, "%s, port %lld, TLS %s", field_text(account, "server"),
                    (long long)field_int(account, "port"), field_text(account, "tls"));
     print_field(screen, "server", text);
+    print_field(screen, "trusts", field_text(account, "ca"));
+    print_field(screen, "pin", field_text(account, "pin"));
     (void)snprintf(text, sizeof text, "%s (auth %s)", field_text(account, "user"),
                    field_text(account, "auth"));
     print_field(screen, "user", text);
     print_field(screen, "deliver to", field_list(account, "deliver_to", false, text, sizeof text));
     int64_t interval = field_int(account, "interval");
     print_field(screen, "interval", interval > 0 ? print_duration(interval, number) : "default");
+    if (field_true(account, "baseline"))
+        print_field(screen, "baseline", "the next poll counts what is there as seen");
     print_field(screen, "last ok", time_field(account, "last_ok", text, sizeof text));
     print_field(screen, "last try", time_field(account, "last_try", text, sizeof text));
     print_field(screen, "next poll", time_field(account, "next_poll", text, sizeof text));

@@ -51,6 +51,8 @@ int account_set(struct ctl *ctl, const struct args *args);
 int account_enable(struct ctl *ctl, const struct args *args);
 int account_disable(struct ctl *ctl, const struct args *args);
 int account_remove(struct ctl *ctl, const struct args *args);
+int account_test(struct ctl *ctl, const struct args *args);
+int mailbox_run(struct ctl *ctl, const struct args *args);
 int status_run(struct ctl *ctl, const struct args *args);
 int fetch_run(struct ctl *ctl, const struct args *args);
 int queue_list(struct ctl *ctl, const struct args *args);

@@ -99,8 +99,9 @@ static json_t *outcome_of(const char *name, const json_t *account, const json_t 
                      error[0] == '\0' ? json_null() : json_string(error));
 }
 
-static void print_outcome(const struct screen *screen, const json_t *outcome)
+static void print_outcome(const struct ctl *ctl, const json_t *outcome)
 {
+    const struct screen *screen = &ctl->screen;
     print_styled(screen, PRINT_TITLE, field_text(outcome, "name"));
     fprintf(screen->out, ": %lld fetched, %lld deleted, %lld left",
             (long long)field_int(outcome, "fetched"), (long long)field_int(outcome, "deleted"),
@@ -110,6 +111,8 @@ static void print_outcome(const struct screen *screen, const json_t *outcome)
     if (!field_true(outcome, "ok")) {
         fputs("; ", screen->out);
         print_styled(screen, PRINT_BAD, field_text(outcome, "error"));
+        fprintf(screen->out, "; what was said: %s/sessions/%s.log", ctl->conf->state_dir,
+                field_text(outcome, "name"));
     }
     fputc('\n', screen->out);
 }
@@ -125,7 +128,7 @@ static int report(const struct ctl *ctl, json_t *rounds, const json_t *accounts)
         all_ok = all_ok && field_true(outcome, "ok");
         json_array_append_new(outcomes, outcome);
         if (!ctl->json)
-            print_outcome(&ctl->screen, outcome);
+            print_outcome(ctl, outcome);
     }
     if (ctl->json) {
         json_t *all =

@@ -9,9 +9,9 @@
 
 enum {
     ACCOUNT_OPTIONS = OPTION_BIT(OPTION_SERVER) | OPTION_BIT(OPTION_PORT) | OPTION_BIT(OPTION_TLS) |
-                      OPTION_BIT(OPTION_AUTH) | OPTION_BIT(OPTION_USER) |
-                      OPTION_BIT(OPTION_DELIVER_TO) | OPTION_BIT(OPTION_INTERVAL) |
-                      OPTION_BIT(OPTION_PASSWORD_STDIN)
+                      OPTION_BIT(OPTION_CA) | OPTION_BIT(OPTION_PIN) | OPTION_BIT(OPTION_AUTH) |
+                      OPTION_BIT(OPTION_USER) | OPTION_BIT(OPTION_DELIVER_TO) |
+                      OPTION_BIT(OPTION_INTERVAL) | OPTION_BIT(OPTION_PASSWORD_STDIN)
 };
 
 static const struct command commands[] = {
@@ -30,7 +30,7 @@ static const struct command commands[] = {
      .words = "NAME --server HOST --user USER --deliver-to ADDR [...]",
      .help = "a new POP3 account",
      .more = "The password is asked for, or read with --password-stdin.",
-     .options = ACCOUNT_OPTIONS,
+     .options = ACCOUNT_OPTIONS | OPTION_BIT(OPTION_BASELINE),
      .min = 1,
      .max = 1,
      .run = account_add},
@@ -66,6 +66,19 @@ static const struct command commands[] = {
      .min = 1,
      .max = 1,
      .run = account_remove},
+    {.name = "account test",
+     .words = "NAME",
+     .help = "connect, log in and count; tells what is wrong",
+     .more = "Nothing is fetched or deleted. The pin that it shows is what --pin takes.",
+     .min = 1,
+     .max = 1,
+     .run = account_test},
+    {.name = "mailbox",
+     .words = "NAME",
+     .help = "what lies on the server, and what we know of it",
+     .min = 1,
+     .max = 1,
+     .run = mailbox_run},
     {.name = "fetch",
      .words = "[NAME... | --all] [--wait]",
      .help = "retrieve mail now",

@@ -9,12 +9,18 @@
 #include <string.h>
 
 #include "lib/clock.h"
+#include "lib/tls.h"
 #include "spool/address.h"
 
 static const char *const tls_names[] = {
     [CONF_TLS_NONE] = "none",
     [CONF_TLS_STARTTLS] = "starttls",
     [CONF_TLS_IMPLICIT] = "implicit",
+};
+
+const char *const account_auth_names[] = {
+    "auto",     "basic",      "apop",  "ntlm",  "ntlmv1",  "scram-sha-256", "scram-sha-1",
+    "cram-md5", "digest-md5", "plain", "login", "xoauth2", "oauthbearer",   NULL,
 };
 
 const char *account_tls_name(enum conf_tls tls)
@@ -110,11 +116,58 @@ static bool read_auth(struct reading *r, const json_t *value)
     const char *text = text_of(r, "auth", value);
     if (!text)
         return false;
-    if (strcmp(text, "auto") != 0 && strcmp(text, "basic") != 0)
+    for (const char *const *name = account_auth_names; *name; name++) {
+        if (strcmp(text, *name) == 0) {
+            snprintf(r->account->auth, sizeof r->account->auth, "%s", text);
+            return true;
+        }
+    }
+    return error_set(r->err, ERROR_USAGE,
+                     "auth: expected auto, basic, apop, ntlm, ntlmv1, scram-sha-256, scram-sha-1, "
+                     "cram-md5, digest-md5, plain, login, xoauth2 or oauthbearer, got \"%s\"",
+                     text);
+}
+
+/* Whether the file is there is seen when it is used: it may be mended while we run. */
+static bool read_ca(struct reading *r, const json_t *value)
+{
+    const char *text = json_is_null(value) ? "" : text_of(r, "ca", value);
+    if (!text)
+        return false;
+    if (strcmp(text, "default") == 0)
+        text = "";
+    if (strlen(text) > ACCOUNT_CA_MAX || (text[0] && text[0] != '/') || strpbrk(text, "\r\n"))
         return error_set(r->err, ERROR_USAGE,
-                         "auth: this version knows auto and basic (USER and PASS), not \"%s\"",
-                         text);
-    snprintf(r->account->auth, sizeof r->account->auth, "%s", text);
+                         "ca: expected the full path of a file, or \"default\", got \"%s\"", text);
+    snprintf(r->account->ca, sizeof r->account->ca, "%s", text);
+    return true;
+}
+
+static bool read_pin(struct reading *r, const json_t *value)
+{
+    unsigned char pin[TLS_PIN_SIZE];
+    const char *text = json_is_null(value) ? "" : text_of(r, "pin", value);
+    if (!text)
+        return false;
+    if (text[0] == '\0' || strcmp(text, "none") == 0) {
+        r->account->pin[0] = '\0';
+        return true;
+    }
+    if (!tls_pin_parse(text, pin))
+        return error_set(
+            r->err, ERROR_USAGE,
+            "pin: expected sha256: and 64 hexadecimal digits (or base64), or \"none\", "
+            "got \"%s\"",
+            text);
+    (void)tls_pin_text(pin, r->account->pin);
+    return true;
+}
+
+static bool read_baseline(struct reading *r, const json_t *value)
+{
+    if (!json_is_boolean(value))
+        return error_set(r->err, ERROR_USAGE, "baseline: expected true or false");
+    r->account->baseline_pending = json_is_true(value);
     return true;
 }
 
@@ -202,11 +255,14 @@ static const struct {
     {.field = "server", .needed = true, .read = read_server},
     {.field = "port", .read = read_port},
     {.field = "tls", .read = read_tls},
+    {.field = "ca", .may_be_null = true, .read = read_ca},
+    {.field = "pin", .may_be_null = true, .read = read_pin},
     {.field = "auth", .read = read_auth},
     {.field = "user", .needed = true, .read = read_user},
     {.field = "deliver_to", .needed = true, .read = read_deliver_to},
     {.field = "interval", .may_be_null = true, .read = read_interval},
     {.field = "enabled", .read = read_enabled},
+    {.field = "baseline", .read = read_baseline},
 };
 
 static bool read_fields(struct reading *r, const json_t *request, bool add)
@@ -299,11 +355,12 @@ json_t *account_to_json(const struct account *a)
     for (size_t i = 0; i < a->deliver_to.count; i++)
         json_array_append_new(to, string_or_lossy(a->deliver_to.items[i]));
     return json_pack(
-        "{s:s, s:s, s:i, s:s, s:s, s:o, s:o, s:o, s:b, s:s, s:o, s:o, s:o, s:I, s:s, s:I, s:I, "
-        "s:I, "
-        "s:I, s:I, s:I, s:I}",
+        "{s:s, s:s, s:i, s:s, s:o, s:o, s:s, s:b, s:o, s:o, s:o, s:b, s:s, s:o, s:o, s:o, s:I, "
+        "s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
         "name", a->name, "server", a->server, "port", a->port, "tls", account_tls_name(a->tls),
-        "auth", a->auth, "user", string_or_lossy(a->user), "deliver_to", to, "interval",
+        "ca", a->ca[0] ? string_or_lossy(a->ca) : json_null(), "pin",
+        a->pin[0] ? json_string(a->pin) : json_null(), "auth", a->auth, "baseline",
+        (int)a->baseline_pending, "user", string_or_lossy(a->user), "deliver_to", to, "interval",
         a->interval ? json_integer(a->interval) : json_null(), "enabled", (int)a->enabled, "state",
         account_condition(a), "last_ok", time_or_null(a->last_ok), "last_try",
         time_or_null(a->last_try), "next_poll", time_or_null(will_poll ? a->next_poll : 0),

@@ -12,12 +12,14 @@
 
 #include "lib/conf.h"
 #include "lib/error.h"
+#include "lib/tls.h"
 #include "spool/envelope.h"
 
 enum {
     ACCOUNT_NAME_MAX = 64,
     ACCOUNT_SERVER_MAX = 253,
     ACCOUNT_USER_MAX = 255,
+    ACCOUNT_CA_MAX = 1023,
     ACCOUNT_ERROR_MAX = 480,
     ACCOUNT_BAD_PASSWORDS = 3, /* in a row, until the account is paused */
 };
@@ -31,11 +33,14 @@ struct account {
     char server[ACCOUNT_SERVER_MAX + 1];
     int port;
     enum conf_tls tls;
-    char auth[16];
+    char ca[ACCOUNT_CA_MAX + 1]; /* file of the authorities to trust; "": the system's */
+    char pin[TLS_PIN_TEXT];      /* as in lib/tls.h; "": none */
+    char auth[16];               /* a name as account_auth_names has it */
     char user[ACCOUNT_USER_MAX + 1];
     struct envelope_list deliver_to;
     int64_t interval; /* ms; 0: the configuration's */
     bool enabled;
+    bool baseline_pending; /* the next survey marks all that is there as seen */
 
     /* How polling goes; kept in the ledger too. Times are ms since the epoch, 0 for never. */
     int64_t last_try, last_ok, next_poll;
@@ -54,6 +59,7 @@ struct account {
     bool continued;          /* the last poll left more to fetch: its figures go on */
     uint64_t covers;         /* the round that the poll in progress answers */
     unsigned moves;          /* how often it came to stand for another mailbox */
+    int64_t login_delay;     /* ms that the server wants between logins; 0: none known */
 };
 
 /* Takes the fields of a request into *account: those that are named, and with `add` also the
@@ -64,6 +70,8 @@ MUST_CHECK bool account_from_request(struct account *account, const json_t *requ
 
 /* What a request says of the account, never the secret; a new reference. */
 json_t *account_to_json(const struct account *account);
+
+extern const char *const account_auth_names[]; /* ends with NULL */
 
 /* "implicit", "starttls", "none". */
 const char *account_tls_name(enum conf_tls tls);

@@ -2,6 +2,7 @@
  *
  *   init pubkey status            fetch {names|all}
  *   account.add account.set       fields as in account.h, "secret" sealed to our public key
+ *   probe {name}, probe.report {ticket}, probe.items {ticket, after}: fetcherd/probe.h
  *   account.list {after}          account.show account.enable account.disable account.remove {name}
  *
  * Promises: what was answered with ok is in the ledger; a secret comes in sealed and never goes
@@ -13,6 +14,7 @@
 
 #include "fetcherd/fetcherd.h"
 #include "fetcherd/poll.h"
+#include "fetcherd/probe.h"
 #include "fetcherd/schedule.h"
 #include "fetcherd/watch.h"
 #include "lib/clock.h"
@@ -262,6 +264,8 @@ static json_t *answer_remove(struct daemon *d, const json_t *request)
 
     if (!a)
         return refusal;
+    if (f->probes)
+        probes_forget(f->probes, a);
     ledger_account_remove(f->ledger, a->key);
     LOG(LOG_NOTE, "account-removed", KV("account", a->name));
     if (f->poll) {
@@ -329,6 +333,46 @@ static json_t *answer_fetch(struct daemon *d, const json_t *request)
     return bus_ok(json_pack("{s:o}", "rounds", rounds));
 }
 
+/* --- probes ------------------------------------------------------------------------------- */
+
+static json_t *answer_probe(struct daemon *d, const json_t *request)
+{
+    struct fetcherd *f = fetcherd_of(d);
+    json_t *refusal = NULL;
+    struct account *a = named(f, request, &refusal);
+    int64_t ticket = a ? probe_start(f->probes, a) : 0;
+
+    if (!a)
+        return refusal;
+    if (!ticket)
+        return bus_error("failed", "too many tests are in progress; try again in a minute");
+    return bus_ok(json_pack("{s:I}", "ticket", (json_int_t)ticket));
+}
+
+static json_t *unknown_ticket(void)
+{
+    return bus_error("notfound", "nothing is known of that ticket any more; ask again");
+}
+
+static int64_t ticket_of(const json_t *request)
+{
+    return json_integer_value(json_object_get(request, "ticket"));
+}
+
+static json_t *answer_probe_report(struct daemon *d, const json_t *request)
+{
+    json_t *report = probe_report(fetcherd_of(d)->probes, ticket_of(request));
+    return report ? bus_ok(report) : unknown_ticket();
+}
+
+static json_t *answer_probe_items(struct daemon *d, const json_t *request)
+{
+    const char *after = json_string_value(json_object_get(request, "after"));
+    size_t from = after ? strtoul(after, NULL, 10) : 0;
+    json_t *page = probe_items(fetcherd_of(d)->probes, ticket_of(request), from);
+    return page ? page : unknown_ticket();
+}
+
 const struct daemon_request control_requests[] = {
     {.cmd = "init", .answer = answer_pubkey},
     {.cmd = "pubkey", .answer = answer_pubkey},
@@ -341,5 +385,8 @@ const struct daemon_request control_requests[] = {
     {.cmd = "account.disable", .answer = answer_disable},
     {.cmd = "account.remove", .answer = answer_remove},
     {.cmd = "fetch", .answer = answer_fetch, .needs_loop = true},
+    {.cmd = "probe", .answer = answer_probe, .needs_loop = true},
+    {.cmd = "probe.report", .answer = answer_probe_report, .needs_loop = true},
+    {.cmd = "probe.items", .answer = answer_probe_items, .needs_loop = true},
     {.cmd = NULL},
 };

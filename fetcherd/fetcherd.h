@@ -14,6 +14,7 @@
 
 struct resolve;
 struct poll;
+struct probes;
 struct relay_watch;
 
 struct fetcherd {
@@ -28,6 +29,7 @@ struct fetcherd {
     struct poll *poll;         /* fetcherd/poll.h */
     struct relay_watch *watch; /* fetcherd/watch.h */
     struct event *hourly;      /* forgets what has long been gone */
+    struct probes *probes;     /* fetcherd/probe.h */
     size_t commits;            /* batches that are being synced */
 };
 

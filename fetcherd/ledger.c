@@ -37,6 +37,9 @@ const char *const ledger_migrations[] = {
     "CREATE INDEX message_spooled ON message (account, id) WHERE state = 1;"
     "CREATE INDEX message_gone ON message (changed) WHERE state IN (4, 5);"
     "CREATE TABLE setting (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;",
+    "ALTER TABLE account ADD COLUMN ca TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE account ADD COLUMN pin TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE account ADD COLUMN baseline_pending INTEGER NOT NULL DEFAULT 0;",
     NULL,
 };
 static_assert(LEDGER_SPOOLED == 1 && LEDGER_GONE == 4 && LEDGER_VANISHED == 5,
@@ -46,7 +49,7 @@ static const char *const state_names[] = {
     [LEDGER_PENDING] = "pending",     [LEDGER_SPOOLED] = "spooled",
     [LEDGER_DELIVERED] = "delivered", [LEDGER_QUARANTINED] = "quarantined",
     [LEDGER_GONE] = "gone",           [LEDGER_VANISHED] = "vanished",
-    [LEDGER_TOO_LARGE] = "too-large",
+    [LEDGER_TOO_LARGE] = "too-large", [LEDGER_SEEN] = "seen",
 };
 static_assert(sizeof state_names / sizeof *state_names == LEDGER_STATES, "a name for every state");
 
@@ -150,6 +153,9 @@ static struct account *account_from_row(sqlite3_stmt *st)
     a->round = (uint64_t)db_column_int(st, 21);
     a->round_done = (uint64_t)db_column_int(st, 22);
     a->deleted = (uint32_t)db_column_int(st, 23);
+    COPY_TEXT(a->ca, st, 24);
+    COPY_TEXT(a->pin, st, 25);
+    a->baseline_pending = db_column_int(st, 26);
     return a;
 }
 
@@ -159,7 +165,7 @@ void ledger_accounts(struct ledger *ledger, ledger_account_fn *fn, void *arg)
         ledger->db, "SELECT key, name, server, port, tls, auth, user, deliver_to, interval,"
                     " enabled, last_try, last_ok, next_poll, failures, bad_passwords,"
                     " paused, error, on_server, too_large, stepped_over, fetched, round,"
-                    " round_done, deleted FROM account ORDER BY name");
+                    " round_done, deleted, ca, pin, baseline_pending FROM account ORDER BY name");
     while (db_row(ledger->db, st))
         fn(arg, account_from_row(st));
 }
@@ -169,10 +175,11 @@ void ledger_account_add(struct ledger *ledger, struct account *a, const char *se
     char *to = join_addresses(&a->deliver_to);
     db_run(ledger->db,
            "INSERT INTO account (name, server, port, tls, auth, user, secret, deliver_to, interval,"
-           " enabled) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+           " enabled, ca, pin, baseline_pending)"
+           " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
            DB_TEXT(a->name), DB_TEXT(a->server), DB_INT(a->port), DB_TEXT(account_tls_name(a->tls)),
            DB_TEXT(a->auth), DB_TEXT(a->user), DB_TEXT(sealed), DB_TEXT(to), DB_INT(a->interval),
-           DB_INT(a->enabled));
+           DB_INT(a->enabled), DB_TEXT(a->ca), DB_TEXT(a->pin), DB_INT(a->baseline_pending));
     free(to);
     sqlite3_stmt *st =
         db_query(ledger->db, "SELECT key FROM account WHERE name = ?1", DB_TEXT(a->name));
@@ -185,11 +192,12 @@ void ledger_account_set(struct ledger *ledger, const struct account *a, const ch
     char *to = join_addresses(&a->deliver_to);
     db_run(ledger->db,
            "UPDATE account SET server = ?2, port = ?3, tls = ?4, auth = ?5, user = ?6,"
-           " secret = coalesce(?7, secret), deliver_to = ?8, interval = ?9, enabled = ?10"
+           " secret = coalesce(?7, secret), deliver_to = ?8, interval = ?9, enabled = ?10,"
+           " ca = ?11, pin = ?12, baseline_pending = ?13"
            " WHERE key = ?1",
            DB_INT(a->key), DB_TEXT(a->server), DB_INT(a->port), DB_TEXT(account_tls_name(a->tls)),
            DB_TEXT(a->auth), DB_TEXT(a->user), DB_TEXT(sealed), DB_TEXT(to), DB_INT(a->interval),
-           DB_INT(a->enabled));
+           DB_INT(a->enabled), DB_TEXT(a->ca), DB_TEXT(a->pin), DB_INT(a->baseline_pending));
     free(to);
 }
 
@@ -198,12 +206,13 @@ void ledger_account_progress(struct ledger *ledger, const struct account *a)
     db_run(ledger->db,
            "UPDATE account SET last_try = ?2, last_ok = ?3, next_poll = ?4, failures = ?5,"
            " bad_passwords = ?6, paused = ?7, error = ?8, on_server = ?9, too_large = ?10,"
-           " stepped_over = ?11, fetched = ?12, round = ?13, round_done = ?14, deleted = ?15 WHERE "
-           "key = ?1",
+           " stepped_over = ?11, fetched = ?12, round = ?13, round_done = ?14, deleted = ?15,"
+           " baseline_pending = ?16 WHERE key = ?1",
            DB_INT(a->key), DB_INT(a->last_try), DB_INT(a->last_ok), DB_INT(a->next_poll),
            DB_INT(a->failures), DB_INT(a->bad_passwords), DB_INT(a->paused), DB_TEXT(a->error),
            DB_INT(a->on_server), DB_INT(a->too_large), DB_INT(a->stepped_over), DB_INT(a->fetched),
-           DB_INT((int64_t)a->round), DB_INT((int64_t)a->round_done), DB_INT(a->deleted));
+           DB_INT((int64_t)a->round), DB_INT((int64_t)a->round_done), DB_INT(a->deleted),
+           DB_INT(a->baseline_pending));
 }
 
 void ledger_account_remove(struct ledger *ledger, int64_t account)

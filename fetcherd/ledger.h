@@ -56,6 +56,7 @@ enum ledger_state {
     LEDGER_GONE,        /* deleted by us, and QUIT was confirmed */
     LEDGER_VANISHED,    /* no longer listed, without our doing */
     LEDGER_TOO_LARGE,   /* left on the server */
+    LEDGER_SEEN,        /* was there before the account was: not fetched, never deleted */
     LEDGER_STATES,
 };
 const char *ledger_state_name(enum ledger_state state);

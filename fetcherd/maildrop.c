@@ -6,7 +6,9 @@
 #include "fetcherd/maildrop.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,15 +60,60 @@ static void *grow(void *array, size_t *capacity, size_t count, size_t more, size
     return larger;
 }
 
+bool maildrop_is_own_name(const char *uidl, size_t len)
+{
+    return len > 0 && uidl[0] == ' ';
+}
+
+static uint32_t store_uidl(struct maildrop *m, const char *uidl, size_t len)
+{
+    size_t at = m->uidls_len;
+
+    m->uidls = grow(m->uidls, &m->uidls_capacity, m->uidls_len, len, 1);
+    memcpy(m->uidls + at, uidl, len);
+    m->uidls_len += len;
+    return (uint32_t)at;
+}
+
+void maildrop_rename(struct maildrop *m, uint32_t index, const char *uidl, size_t len)
+{
+    assert(len <= 255 && m->items[index].nameless);
+    m->items[index].uidl_at = store_uidl(m, uidl, len);
+    m->items[index].uidl_len = (uint8_t)len;
+}
+
+void maildrop_name_by_id(struct maildrop *m, uint32_t index, const char *id)
+{
+    char name[ID_SIZE + 1];
+
+    snprintf(name, sizeof name, " %s", id);
+    maildrop_rename(m, index, name, strlen(name));
+}
+
+void maildrop_nameless(struct maildrop *m, uint32_t number, uint64_t size)
+{
+    char name[48];
+
+    snprintf(name, sizeof name, " %" PRIu32 " %" PRIu64, number, size);
+    size_t len = strlen(name);
+    m->items = grow(m->items, &m->capacity, m->count, 1, sizeof *m->items);
+    m->items[m->count++] = (struct maildrop_item){.number = number,
+                                                  .size = size,
+                                                  .uidl_at = store_uidl(m, name, len),
+                                                  .uidl_len = (uint8_t)len,
+                                                  .known = -1,
+                                                  .nameless = true};
+    m->nameless++;
+}
+
 void maildrop_uidl(struct maildrop *m, uint32_t number, const char *uidl, size_t len)
 {
     assert(len <= 255 && !m->table);
     m->items = grow(m->items, &m->capacity, m->count, 1, sizeof *m->items);
-    m->uidls = grow(m->uidls, &m->uidls_capacity, m->uidls_len, len, 1);
-    m->items[m->count++] = (struct maildrop_item){
-        .number = number, .uidl_at = (uint32_t)m->uidls_len, .uidl_len = (uint8_t)len, .known = -1};
-    memcpy(m->uidls + m->uidls_len, uidl, len);
-    m->uidls_len += len;
+    m->items[m->count++] = (struct maildrop_item){.number = number,
+                                                  .uidl_at = store_uidl(m, uidl, len),
+                                                  .uidl_len = (uint8_t)len,
+                                                  .known = -1};
 }
 
 const char *maildrop_item_uidl(const struct maildrop *m, const struct maildrop_item *item)
@@ -124,13 +171,13 @@ static size_t find_slot(const struct maildrop *m, const char *uidl, size_t len)
     return slot;
 }
 
-void maildrop_listed(struct maildrop *m)
+static void build_table(struct maildrop *m)
 {
     size_t slots = 16;
 
-    sort_items(m);
     while (slots < 2 * m->count)
         slots *= 2;
+    free(m->table);
     m->table = calloc(slots, sizeof *m->table);
     if (!m->table)
         abort();
@@ -147,9 +194,22 @@ void maildrop_listed(struct maildrop *m)
     }
 }
 
+void maildrop_listed(struct maildrop *m)
+{
+    sort_items(m);
+    m->sorted = m->count;
+    build_table(m);
+}
+
+void maildrop_complete(struct maildrop *m)
+{
+    if (!m->table || m->sorted < m->count)
+        maildrop_listed(m);
+}
+
 static struct maildrop_item *find_number(struct maildrop *m, uint32_t number)
 {
-    size_t low = 0, high = m->count;
+    size_t low = 0, high = m->sorted;
 
     while (low < high) {
         size_t mid = low + (high - low) / 2;
@@ -158,14 +218,15 @@ static struct maildrop_item *find_number(struct maildrop *m, uint32_t number)
         else
             high = mid;
     }
-    return low < m->count && m->items[low].number == number ? &m->items[low] : NULL;
+    return low < m->sorted && m->items[low].number == number ? &m->items[low] : NULL;
 }
 
-void maildrop_size(struct maildrop *m, uint32_t number, uint64_t size)
+bool maildrop_size(struct maildrop *m, uint32_t number, uint64_t size)
 {
     struct maildrop_item *item = find_number(m, number);
     if (item)
         item->size = size;
+    return item != NULL;
 }
 
 /* --- what is known ------------------------------------------------------------------------ */
@@ -274,6 +335,8 @@ static enum maildrop_action act_on_known(const struct maildrop_item *item,
         return MAILDROP_WAIT;
     case LEDGER_TOO_LARGE:
         return act_on_too_large(item, row, policy);
+    case LEDGER_SEEN:
+        return MAILDROP_KEEP;
     case LEDGER_GONE:
     case LEDGER_VANISHED:
         return act_on_returned(row, policy);
@@ -309,10 +372,27 @@ static enum turn turn_of(const struct maildrop *m, const struct maildrop_item *i
     return item->action == MAILDROP_FETCH ? TURN_NEW : TURN_LOOK;
 }
 
+/* Where to begin. Of a mailbox without UIDLs the oldest messages are most likely those that we
+ * have; what came behind them goes first, so that comparing them again holds up nothing new. */
+static size_t first_to_fetch(const struct maildrop *m)
+{
+    size_t ours = 0;
+
+    if (m->nameless < m->count)
+        return 0;
+    for (size_t i = 0; i < m->lost_count; i++)
+        ours +=
+            m->lost[i].row.id[0] && maildrop_is_own_name(m->lost[i].uidl, m->lost[i].row.uidl_len);
+    return ours < m->count ? ours : 0;
+}
+
 static void order_fetches(struct maildrop *m, uint32_t max)
 {
+    size_t first = first_to_fetch(m);
+
     for (enum turn turn = TURN_NEW; turn < TURNS; turn++) {
-        for (size_t i = 0; i < m->count; i++) {
+        for (size_t n = 0; n < m->count; n++) {
+            size_t i = (first + n) % m->count;
             if (turn_of(m, &m->items[i]) != turn)
                 continue;
             if (m->fetch_count < max)

@@ -2,9 +2,15 @@
  * each message. Pure computation: the listings and the rows come in, a plan comes out.
  *
  *   UIDL listing  -> maildrop_uidl, then maildrop_listed
- *   LIST listing  -> maildrop_size (after maildrop_listed)
- *   ledger rows   -> maildrop_known (after maildrop_listed)
- *   maildrop_plan -> an action for each message, and the orders in which to act */
+ *   LIST listing  -> maildrop_size (after maildrop_listed), maildrop_nameless for those it lacks
+ *                    maildrop_complete, when LIST is done too
+ *   ledger rows   -> maildrop_known (after maildrop_complete)
+ *   maildrop_plan -> an action for each message, and the orders in which to act
+ *
+ * A message may be nameless: the server has no UIDL, or none for it that can be used. Its content
+ * alone tells whether we have it. Until that is known it goes by a name of our own, made of number
+ * and size, and then by one made of the id in the spool; such names begin with a space, as no UIDL
+ * on the wire can. */
 #ifndef POPFERRY_FETCHERD_MAILDROP_H
 #define POPFERRY_FETCHERD_MAILDROP_H
 
@@ -40,6 +46,7 @@ struct maildrop_item {
     uint8_t action;
     bool shares_uidl; /* the first of several with this UIDL */
     bool double_uidl; /* one of the others */
+    bool nameless;    /* its UIDL is a name of our own */
 };
 
 struct maildrop_policy {
@@ -64,6 +71,8 @@ struct maildrop {
     uint32_t totals[MAILDROP_ACTIONS];
     uint32_t left_over; /* new, but beyond fetch_max */
     /* inner */
+    size_t sorted; /* items in order; nameless ones may follow */
+    size_t nameless;
     size_t capacity, row_capacity, lost_capacity;
     char *uidls;
     size_t uidls_len, uidls_capacity;
@@ -85,8 +94,16 @@ void maildrop_free(struct maildrop *m);
 void maildrop_uidl(struct maildrop *m, uint32_t number, const char *uidl, size_t len);
 /* The UIDL listing is complete. Of several lines with one number, the first counts. */
 void maildrop_listed(struct maildrop *m);
-/* A number that was not listed is ignored. */
-void maildrop_size(struct maildrop *m, uint32_t number, uint64_t size);
+/* False when the number was not listed; nothing is done then. */
+bool maildrop_size(struct maildrop *m, uint32_t number, uint64_t size);
+/* A message without a UIDL. */
+void maildrop_nameless(struct maildrop *m, uint32_t number, uint64_t size);
+/* All is listed. */
+void maildrop_complete(struct maildrop *m);
+/* A nameless message was recognised, or spooled under this id. */
+void maildrop_rename(struct maildrop *m, uint32_t index, const char *uidl, size_t len);
+void maildrop_name_by_id(struct maildrop *m, uint32_t index, const char *id);
+bool maildrop_is_own_name(const char *uidl, size_t len);
 void maildrop_known(struct maildrop *m, const struct ledger_message *row);
 
 void maildrop_plan(struct maildrop *m, const struct maildrop_policy *policy);

@@ -8,6 +8,7 @@
 #include "fetcherd/control.h"
 #include "fetcherd/fetcherd.h"
 #include "fetcherd/poll.h"
+#include "fetcherd/probe.h"
 #include "fetcherd/resolve.h"
 #include "fetcherd/watch.h"
 #include "lib/clock.h"
@@ -91,6 +92,7 @@ static void start_parts(struct fetcherd *f)
 
     f->resolve = resolve_new(f);
     f->poll = poll_new(f);
+    f->probes = probes_new(f);
     bus_on_notice(d->bus, on_notice, f);
     bus_listen(d->bus, "relayd");
     bus_listen(d->bus, "hygiene");
@@ -134,6 +136,7 @@ static void fetcherd_close(struct daemon *d)
 
     if (f->hourly)
         event_free(f->hourly);
+    probes_free(f->probes);
     watch_free(f->watch);
     poll_free(f->poll);
     resolve_free(f->resolve);

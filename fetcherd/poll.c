@@ -8,19 +8,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "fetcherd/resolve.h"
 #include "fetcherd/schedule.h"
+#include "fetcherd/transcript.h"
 #include "fetcherd/watch.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 
 #define SLEEP_MAX (30 * CLOCK_SECOND) /* the disk and the relay are looked at again */
+/* Sessions at once with one server (host and port). Servers limit connections from one address,
+ * and count those above it as failures: Courier at 4 (MAXPERIP), Dovecot at 10 for each user. */
+#define PER_SERVER 4
 
 struct poll {
     struct fetcherd *f;
     struct event *timer;
-    size_t running;
+    struct account **running_accounts; /* room for as many sessions as ever were allowed */
+    size_t running, capacity;
     bool started;
 };
 
@@ -50,12 +56,20 @@ static void account_success(struct poll *p, struct account *a, const struct sess
 static void account_failure(struct poll *p, struct account *a, const struct session_result *r,
                             int64_t now)
 {
-    schedule_after_failure(a, now, fetcherd_conf(p->f)->fetch.interval);
+    if (r->permanent)
+        schedule_after_permanent(a, now);
+    else
+        schedule_after_failure(a, now, fetcherd_conf(p->f)->fetch.interval);
     snprintf(a->error, sizeof a->error, "%.20s%s%s", r->command, r->command[0] ? ": " : "",
              r->error);
     LOG(LOG_WARN, "poll-failed", KV("account", a->name), KV("server", a->server),
         KV("command", r->command[0] ? r->command : NULL), KV("error", r->error),
         KVN("failures", a->failures));
+    if (r->permanent)
+        LOG(LOG_ALARM, "server-refuses", KV("account", a->name), KV("server", a->server),
+            KV("error", r->error),
+            KV("advice", "the server says that this will not pass by itself; it is tried again in "
+                         "some hours"));
     if (r->bad_password && schedule_bad_password(a))
         LOG(LOG_ALARM, "account-paused", KV("account", a->name), KV("server", a->server),
             KVN("refusals", a->bad_passwords),
@@ -71,6 +85,7 @@ static void keep_books(struct poll *p, struct account *a, const struct session_r
     a->fetched = r->fetched + (a->continued ? a->fetched : 0);
     a->deleted = r->deleted + (a->continued ? a->deleted : 0);
     a->continued = r->more;
+    a->login_delay = r->login_delay;
     if (r->surveyed) {
         a->on_server = r->on_server;
         a->too_large = r->too_large;
@@ -80,16 +95,52 @@ static void keep_books(struct poll *p, struct account *a, const struct session_r
         account_success(p, a, r, now);
     else
         account_failure(p, a, r, now);
+    schedule_respect_login_delay(a, now);
     if (!r->more)
         a->round_done = a->covers;
     ledger_account_progress(p->f->ledger, a);
+}
+
+static void forget_running(struct poll *p, const struct account *a)
+{
+    for (size_t i = 0; i < p->running; i++) {
+        if (p->running_accounts[i] == a) {
+            p->running_accounts[i] = p->running_accounts[--p->running];
+            return;
+        }
+    }
+}
+
+static void note_running(struct poll *p, struct account *a)
+{
+    if (p->running == p->capacity) {
+        size_t wanted = p->capacity ? 2 * p->capacity : 64;
+        struct account **larger = realloc(p->running_accounts, wanted * sizeof(struct account *));
+        if (!larger)
+            abort();
+        p->running_accounts = larger;
+        p->capacity = wanted;
+    }
+    p->running_accounts[p->running++] = a;
+}
+
+/* Whether its server has as many of our sessions as we want to bother it with. */
+static bool server_is_busy(const struct poll *p, const struct account *a)
+{
+    unsigned sessions = 0;
+
+    for (size_t i = 0; i < p->running; i++) {
+        const struct account *other = p->running_accounts[i];
+        sessions += other->port == a->port && strcasecmp(other->server, a->server) == 0;
+    }
+    return sessions >= PER_SERVER;
 }
 
 static void poll_ended(struct poll *p, struct account *a, const struct session_result *r)
 {
     a->session = NULL;
     a->preparing = false;
-    p->running--;
+    forget_running(p, a);
     if (a->removed)
         account_free(a);
     else if (!r->aborted)
@@ -149,7 +200,7 @@ static void begin(struct poll *p, struct account *a)
     *b = (struct beginning){.poll = p, .account = a};
     a->preparing = true;
     a->covers = a->round;
-    p->running++;
+    note_running(p, a);
     resolve_account(p->f->resolve, a->key, on_resolved, b);
 }
 
@@ -177,7 +228,8 @@ static void begin_due(struct poll *p, int64_t now)
             due[n++] = set->items[i];
     qsort(due, n, sizeof *due, by_next_poll);
     for (size_t i = 0; i < n && p->running < room; i++)
-        begin(p, due[i]);
+        if (!server_is_busy(p, due[i]))
+            begin(p, due[i]);
     free(due);
 }
 
@@ -208,6 +260,7 @@ void poll_wake(struct poll *p)
 void poll_start(struct poll *p)
 {
     p->started = true;
+    schedule_spread(&p->f->accounts, clock_now(), fetcherd_conf(p->f)->fetch.interval);
     poll_wake(p);
 }
 
@@ -217,6 +270,7 @@ void poll_remove_account(struct poll *p, struct account *a)
 {
     bool busy = a->session || a->preparing;
 
+    transcript_remove(fetcherd_conf(p->f)->state_dir, a->name);
     account_set_take(&p->f->accounts, a);
     a->removed = true;
     if (a->session)
@@ -251,5 +305,6 @@ void poll_free(struct poll *p)
     if (!p)
         return;
     event_free(p->timer);
+    free(p->running_accounts);
     free(p);
 }

@@ -13,9 +13,9 @@
 #include "fetcherd/pop3_parse.h"
 
 static const char *const state_names[] = {
-    [POP3_GREETING] = "greeting", [POP3_READY] = "ready",   [POP3_LISTING] = "listing",
-    [POP3_MESSAGE] = "message",   [POP3_TLS] = "tls",       [POP3_CLOSED] = "closed",
-    [POP3_STOPPED] = "stopped",   [POP3_BROKEN] = "broken",
+    [POP3_GREETING] = "greeting", [POP3_READY] = "ready",         [POP3_LISTING] = "listing",
+    [POP3_MESSAGE] = "message",   [POP3_CHALLENGE] = "challenge", [POP3_TLS] = "tls",
+    [POP3_CLOSED] = "closed",     [POP3_STOPPED] = "stopped",     [POP3_BROKEN] = "broken",
 };
 static_assert(sizeof state_names / sizeof *state_names == POP3_STATES, "a name for every state");
 
@@ -32,6 +32,11 @@ static const struct {
     [POP3_CMD_STLS] = {.name = "STLS", .answer = POP3_TLS, .alone = true},
     [POP3_CMD_USER] = {.name = "USER", .argument = ARGUMENT_TEXT, .answer = POP3_READY},
     [POP3_CMD_PASS] = {.name = "PASS", .argument = ARGUMENT_TEXT, .answer = POP3_READY},
+    [POP3_CMD_APOP] = {.name = "APOP", .argument = ARGUMENT_TEXT, .answer = POP3_READY},
+    [POP3_CMD_AUTH] = {.name = "AUTH",
+                       .argument = ARGUMENT_TEXT,
+                       .answer = POP3_READY,
+                       .alone = true},
     [POP3_CMD_STAT] = {.name = "STAT", .answer = POP3_READY},
     [POP3_CMD_UIDL] = {.name = "UIDL", .answer = POP3_LISTING},
     [POP3_CMD_LIST] = {.name = "LIST", .answer = POP3_LISTING},
@@ -114,12 +119,15 @@ unsigned pop3_room(const struct pop3 *p)
     return POP3_WINDOW - p->pending_count;
 }
 
-static bool argument_is_clean(const char *argument, size_t len)
+static bool no_line_end(const char *argument, size_t len)
 {
-    if (len == 0 || len > POP3_ARGUMENT_MAX)
-        return false;
     return !memchr(argument, '\r', len) && !memchr(argument, '\n', len) &&
            !memchr(argument, '\0', len);
+}
+
+static bool argument_is_clean(const char *argument, size_t len)
+{
+    return len && len <= POP3_ARGUMENT_MAX && no_line_end(argument, len);
 }
 
 static void write_line(struct pop3 *p, const char *name, const char *argument, size_t len)
@@ -169,6 +177,28 @@ enum pop3_sent pop3_send_number(struct pop3 *p, enum pop3_command command, uint3
     return submit(p, command, number, digits, (size_t)len);
 }
 
+enum pop3_sent pop3_respond(struct pop3 *p, const char *text, size_t len)
+{
+    char line[POP3_RESPONSE_MAX + 2];
+
+    if (p->state != POP3_CHALLENGE)
+        return POP3_REFUSED_STATE;
+    if (len > POP3_RESPONSE_MAX || (len && !no_line_end(text, len)))
+        return POP3_REFUSED_ARGUMENT;
+    set_state(p, POP3_READY);
+    if (len)
+        memcpy(line, text, len);
+    memcpy(line + len, "\r\n", 2);
+    p->ops->send(p->arg, line, len + 2);
+    explicit_bzero(line, len + 2);
+    return POP3_SENT;
+}
+
+enum pop3_sent pop3_cancel(struct pop3 *p)
+{
+    return pop3_respond(p, "*", 1);
+}
+
 /* --- answers in --------------------------------------------------------------------------- */
 
 static void break_session(struct pop3 *p, const char *problem, const char *data, size_t len)
@@ -214,6 +244,24 @@ static bool read_stat(struct pop3 *p, const struct reply *reply, struct pop3_eve
     return false;
 }
 
+/* RFC 5034 section 4: "+ " and base64; a lone "+" by some for an empty one. */
+static bool is_challenge(const struct pop3 *p)
+{
+    return pending_first(p)->command == POP3_CMD_AUTH && p->line.len && p->line.text[0] == '+' &&
+           (p->line.len == 1 || p->line.text[1] == ' ');
+}
+
+static void on_challenge(struct pop3 *p)
+{
+    size_t head = p->line.len > 1 ? 2 : 1;
+
+    set_state(p, POP3_CHALLENGE);
+    emit(p, (struct pop3_event){.type = POP3_EV_CHALLENGE,
+                                .command = POP3_CMD_AUTH,
+                                .data = p->line.text + head,
+                                .len = p->line.len - head});
+}
+
 static void on_status_line(struct pop3 *p, bool more_follows)
 {
     const struct pop3_pending *first = pending_first(p);
@@ -221,6 +269,10 @@ static void on_status_line(struct pop3 *p, bool more_follows)
 
     if (!first) {
         break_session(p, "an answer to no command", p->line.text, p->line.len);
+        return;
+    }
+    if (is_challenge(p)) {
+        on_challenge(p);
         return;
     }
     if (!reply_parse(p->line.text, p->line.len, &reply)) {
@@ -342,6 +394,9 @@ void pop3_feed(struct pop3 *p, const char *data, size_t len)
         case POP3_MESSAGE:
             at += feed_message(p, data + at, len - at);
             break;
+        case POP3_CHALLENGE:
+            break_session(p, "the server goes on before its challenge was answered", NULL, 0);
+            return;
         case POP3_TLS:
             break_session(p, "octets in clear after the answer to STLS", NULL, 0);
             return;

@@ -1,4 +1,5 @@
-/* The POP3 client's protocol core (RFC 1939, 2449, 2595, 3206): octets in, octets and events out.
+/* The POP3 client's protocol core (RFC 1939, 2449, 2595, 3206, 5034): octets in, octets and events
+ * out.
  *
  * It knows no descriptor, no clock and no log. Commands are written by pop3_send(), answers are
  * matched to them in order, so that several may be outstanding where the server offers PIPELINING.
@@ -15,14 +16,15 @@
 #include "fetcherd/reply.h"
 
 enum pop3_state {
-    POP3_GREETING, /* connected, nothing heard yet */
-    POP3_READY,    /* between answers: the next octets are a status line */
-    POP3_LISTING,  /* in the lines of CAPA, LIST or UIDL */
-    POP3_MESSAGE,  /* in the data of RETR */
-    POP3_TLS,      /* STLS accepted: no clear octet may come any more */
-    POP3_CLOSED,   /* QUIT answered */
-    POP3_STOPPED,  /* by pop3_stop() */
-    POP3_BROKEN,   /* out of step with the server; the session is to be dropped without QUIT */
+    POP3_GREETING,  /* connected, nothing heard yet */
+    POP3_READY,     /* between answers: the next octets are a status line */
+    POP3_LISTING,   /* in the lines of CAPA, LIST or UIDL */
+    POP3_MESSAGE,   /* in the data of RETR */
+    POP3_CHALLENGE, /* AUTH: the server waits for an answer of ours */
+    POP3_TLS,       /* STLS accepted: no clear octet may come any more */
+    POP3_CLOSED,    /* QUIT answered */
+    POP3_STOPPED,   /* by pop3_stop() */
+    POP3_BROKEN,    /* out of step with the server; the session is to be dropped without QUIT */
     POP3_STATES,
 };
 
@@ -32,6 +34,8 @@ enum pop3_command {
     POP3_CMD_STLS,
     POP3_CMD_USER,
     POP3_CMD_PASS,
+    POP3_CMD_APOP,
+    POP3_CMD_AUTH,
     POP3_CMD_STAT,
     POP3_CMD_UIDL,
     POP3_CMD_LIST,
@@ -57,11 +61,14 @@ enum {
     POP3_UIDL_MAX = 255,         /* RFC 1939 says 70; servers exceed it */
     POP3_WINDOW = 32,            /* outstanding commands with PIPELINING */
     POP3_ARGUMENT_MAX = 4096,    /* octets in a command's argument */
+    POP3_RESPONSE_MAX = 12288,   /* octets in an answer to a challenge (RFC 5034 section 4) */
+    POP3_LINE_MAX = 255,         /* octets of a command with its CRLF (RFC 2449 section 4) */
     POP3_CAPABILITY_LINES = 256, /* more is a protocol error */
 };
 
 enum pop3_event_type {
     POP3_EV_REPLY,        /* command, number, reply; counts for STAT */
+    POP3_EV_CHALLENGE,    /* AUTH: data, base64; pop3_respond() or pop3_cancel() is to follow */
     POP3_EV_CAPABILITY,   /* data: one line */
     POP3_EV_LIST_ITEM,    /* number, size */
     POP3_EV_UIDL_ITEM,    /* number, data: the UIDL, opaque octets */
@@ -119,7 +126,8 @@ struct pop3 {
 /* ops must outlive p. listing_max bounds what LIST and UIDL may say. */
 void pop3_init(struct pop3 *p, uint32_t listing_max, const struct pop3_ops *ops, void *arg);
 
-/* Sends a command without argument, or one with a text argument (USER, PASS). The only writer;
+/* Sends a command without argument, or one with a text argument (USER, PASS, APOP, AUTH). It
+ * is the only writer but for pop3_respond;
  * nothing is written when it refuses. */
 enum pop3_sent pop3_send(struct pop3 *p, enum pop3_command command, const char *argument,
                          size_t argument_len) __attribute__((warn_unused_result));
@@ -127,6 +135,12 @@ enum pop3_sent pop3_send(struct pop3 *p, enum pop3_command command, const char *
 /* Sends a command whose argument is a message number (RETR, DELE). */
 enum pop3_sent pop3_send_number(struct pop3 *p, enum pop3_command command, uint32_t number)
     __attribute__((warn_unused_result));
+
+/* Answers a challenge; len may be 0. Allowed in POP3_CHALLENGE only. */
+enum pop3_sent pop3_respond(struct pop3 *p, const char *text, size_t len)
+    __attribute__((warn_unused_result));
+/* Gives the exchange up: "*", which the server answers with -ERR. */
+enum pop3_sent pop3_cancel(struct pop3 *p) __attribute__((warn_unused_result));
 
 /* How many commands may be sent now. 1 or 0 without PIPELINING. */
 unsigned pop3_room(const struct pop3 *p);

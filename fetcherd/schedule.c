@@ -4,9 +4,12 @@
  * refused three times in a row is not sent again on our own, since that locks accounts. */
 #include "fetcherd/schedule.h"
 
-#include <stdio.h>
+#include <sodium.h>
 
 #include "lib/clock.h"
+
+#define SPREAD          100 /* ms for each account that is overdue */
+#define PERMANENT_DELAY (6 * CLOCK_HOUR)
 
 bool schedule_by_hand(const struct account *a)
 {
@@ -18,11 +21,38 @@ static bool is_free(const struct account *a)
     return a->enabled && !a->removed && !a->session && !a->preparing;
 }
 
+/* By hand, and not merely to go on with what an earlier poll of this round has begun. */
+static bool asked_for(const struct account *a)
+{
+    return schedule_by_hand(a) && !a->continued;
+}
+
+static int64_t interval_of(const struct account *a, int64_t default_interval)
+{
+    return a->interval ? a->interval : default_interval;
+}
+
 bool schedule_is_due(const struct account *a, int64_t now)
 {
     if (!is_free(a))
         return false;
-    return schedule_by_hand(a) || (!a->paused && a->next_poll <= now);
+    return asked_for(a) || (!a->paused && a->next_poll <= now);
+}
+
+void schedule_spread(const struct account_set *set, int64_t now, int64_t default_interval)
+{
+    int64_t window = 0;
+
+    for (size_t i = 0; i < set->count; i++)
+        if (is_free(set->items[i]) && set->items[i]->next_poll <= now)
+            window += SPREAD;
+    for (size_t i = 0; i < set->count; i++) {
+        struct account *a = set->items[i];
+        int64_t most = interval_of(a, default_interval);
+        if (a->next_poll <= now)
+            a->next_poll = now + (int64_t)(((double)randombytes_random() / UINT32_MAX) *
+                                           (double)(window < most ? window : most));
+    }
 }
 
 int64_t schedule_wake(const struct account_set *set)
@@ -33,16 +63,11 @@ int64_t schedule_wake(const struct account_set *set)
         const struct account *a = set->items[i];
         if (!is_free(a) || (a->paused && !schedule_by_hand(a)))
             continue;
-        int64_t at = schedule_by_hand(a) ? 0 : a->next_poll;
+        int64_t at = asked_for(a) ? 0 : a->next_poll;
         if (at < wake)
             wake = at;
     }
     return wake;
-}
-
-static int64_t interval_of(const struct account *a, int64_t default_interval)
-{
-    return a->interval ? a->interval : default_interval;
 }
 
 void schedule_after_success(struct account *a, int64_t now, int64_t default_interval)
@@ -63,6 +88,20 @@ void schedule_after_failure(struct account *a, int64_t now, int64_t default_inte
         most = CLOCK_HOUR;
     a->next_poll = now + clock_backoff(CLOCK_MINUTE, most, a->failures);
     a->failures++;
+}
+
+void schedule_after_permanent(struct account *a, int64_t now)
+{
+    a->next_poll = now + clock_jitter(PERMANENT_DELAY);
+    a->failures++;
+}
+
+void schedule_respect_login_delay(struct account *a, int64_t now)
+{
+    int64_t earliest = now + a->login_delay;
+
+    if (a->login_delay && a->next_poll < earliest)
+        a->next_poll = earliest;
 }
 
 bool schedule_bad_password(struct account *a)

@@ -17,12 +17,23 @@ bool schedule_by_hand(const struct account *account);
 /* The earliest time at which one of them that is not being polled becomes due; INT64_MAX: none. */
 int64_t schedule_wake(const struct account_set *set);
 
+/* After a pause of ours many accounts are overdue: spreads their polls, the more of them the
+ * wider, so that they don't all start together. */
+void schedule_spread(const struct account_set *set, int64_t now, int64_t default_interval);
+
 /* The next poll after one that went well: an interval later, jittered. */
 void schedule_after_success(struct account *account, int64_t now, int64_t default_interval);
 
 /* After one that failed: 1, 2, 4, ... minutes, jittered, up to the interval or an hour, whichever
  * is less. Counts the failure. */
 void schedule_after_failure(struct account *account, int64_t now, int64_t default_interval);
+
+/* After an answer that calls for a person ([SYS/PERM]): hours later. Counts the failure. */
+void schedule_after_permanent(struct account *account, int64_t now);
+
+/* Not before the server lets the account log in again; by hand neither, when the poll goes on
+ * with the work of the one before. */
+void schedule_respect_login_delay(struct account *account, int64_t now);
 
 /* Counts a refused password; true when the account is paused by this one. */
 bool schedule_bad_password(struct account *account);

@@ -10,13 +10,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "fetcherd/poll.h"
+#include "fetcherd/transcript.h"
 #include "fetcherd/watch.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 
-#define LISTING_MAX 1000000 /* lines of UIDL or LIST */
+#define DEFAULT_LOGIN_DELAY (15 * CLOCK_MINUTE)
+#define LOGIN_DELAY_MAX     CLOCK_DAY
 
 static const char *const step_names[] = {
     [SESSION_CONNECTING] = "connecting", [SESSION_LOGIN] = "login",
@@ -59,10 +62,18 @@ void session_fail(struct session *s, const char *command, const char *fmt, ...)
     over(s);
 }
 
+void session_note_code(struct session *s, const struct reply *reply)
+{
+    s->result.permanent = reply_has_code(reply, "SYS/PERM");
+    if (reply_has_code(reply, "LOGIN-DELAY") && !s->result.login_delay)
+        s->result.login_delay = DEFAULT_LOGIN_DELAY;
+}
+
 void session_fail_reply(struct session *s, enum pop3_command command, const struct reply *reply)
 {
     char text[400];
 
+    session_note_code(s, reply);
     log_escape(text, sizeof text, reply->text, reply->text_len);
     session_fail(s, pop3_command_name(command), "the server said: -ERR %s", text);
 }
@@ -81,8 +92,11 @@ static void release(struct session *s)
     struct account *account = s->account;
     struct session_result result = s->result;
 
+    transcript_close(s->transcript, result.ok ? "done" : result.error);
+    deadline_free(s);
     event_free(s->wait_timer);
     event_free(s->batch_timer);
+    auth_free(&s->auth);
     intake_free(&s->intake);
     stream_free(s->stream);
     free(s->spooled);
@@ -137,6 +151,7 @@ void session_send(struct session *s, enum pop3_command command, const char *argu
 static void on_core_send(void *arg, const char *data, size_t len)
 {
     struct session *s = arg;
+    transcript_sent(s->transcript, data, len, !s->authenticated);
     stream_write(s->stream, data, len);
 }
 
@@ -178,12 +193,38 @@ static void on_quit(struct session *s, const struct reply *reply)
     session_finish(s);
 }
 
+/* RFC 2449 section 6.5: "LOGIN-DELAY seconds [USER]", before authentication the largest there is,
+ * after it perhaps less. */
+static void note_capability(struct session *s, const char *line, size_t len)
+{
+    static const char word[] = "LOGIN-DELAY ";
+    int64_t seconds = 0;
+
+    if (len < sizeof word || strncasecmp(line, word, sizeof word - 1) != 0)
+        return;
+    for (size_t i = sizeof word - 1; i < len && line[i] >= '0' && line[i] <= '9'; i++)
+        if (seconds < LOGIN_DELAY_MAX)
+            seconds = 10 * seconds + (line[i] - '0');
+    int64_t delay = seconds * CLOCK_SECOND;
+    s->result.login_delay = delay < LOGIN_DELAY_MAX ? delay : LOGIN_DELAY_MAX;
+}
+
+static void note_event(struct session *s, const struct pop3_event *event)
+{
+    transcript_event(s->transcript, event);
+    s->answers += event->type == POP3_EV_REPLY || event->type == POP3_EV_LISTING_END ||
+                  event->type == POP3_EV_MESSAGE_END;
+    if (event->type == POP3_EV_CAPABILITY)
+        note_capability(s, event->data, event->len);
+}
+
 static void on_core_event(void *arg, const struct pop3_event *event)
 {
     struct session *s = arg;
 
     if (s->step == SESSION_OVER)
         return;
+    note_event(s, event);
     if (event->type == POP3_EV_BROKEN) {
         on_broken(s, event);
         return;
@@ -194,6 +235,8 @@ static void on_core_event(void *arg, const struct pop3_event *event)
             login_capabilities_known(s, true);
         else if (event->type == POP3_EV_REPLY)
             login_reply(s, event);
+        else
+            login_event(s, event);
         break;
     case SESSION_SURVEY:
         survey_event(s, event);
@@ -222,6 +265,7 @@ static void take_input(struct session *s)
     struct evbuffer_iovec chunk;
 
     while (s->step != SESSION_OVER && evbuffer_peek(in, -1, NULL, &chunk, 1) > 0 && chunk.iov_len) {
+        s->octets += chunk.iov_len;
         pop3_feed(&s->core, chunk.iov_base, chunk.iov_len);
         evbuffer_drain(in, chunk.iov_len);
     }
@@ -276,6 +320,9 @@ static void on_stream(void *arg, struct stream *stream, enum stream_event event)
     switch (event) {
     case STREAM_CONNECTED:
         session_set_step(s, SESSION_LOGIN);
+        transcript_note(s->transcript,
+                        stream_is_secure(s->stream) ? "connected, TLS" : "connected");
+        deadline_begin(s);
         stream_set_timeout(s->stream, fetcherd_conf(s->f)->fetch.timeout);
         break;
     case STREAM_SECURED:
@@ -325,6 +372,8 @@ struct session *session_begin(struct fetcherd *f, struct account *account, bool 
     struct stream_peer peer = {.host = account->server,
                                .port = account->port,
                                .tls = account->tls == CONF_TLS_IMPLICIT,
+                               .ca = account->ca,
+                               .pin = account->pin,
                                .connect_timeout = conf->fetch.connect_timeout,
                                .timeout = conf->fetch.timeout};
 
@@ -340,8 +389,11 @@ struct session *session_begin(struct fetcherd *f, struct account *account, bool 
     if (!s->batch_timer || !s->wait_timer)
         abort();
     maildrop_init(&s->drop);
+    auth_init(&s->auth);
+    if (by_hand)
+        s->transcript = transcript_open(conf->state_dir, account, account->continued);
     intake_init(&s->intake, f->spool, account, conf->default_domain);
-    pop3_init(&s->core, LISTING_MAX, &core_ops, s);
+    pop3_init(&s->core, SESSION_LISTING_MAX, &core_ops, s);
     s->stream = stream_connect(f->daemon->streams, &peer, on_stream, s);
     return s;
 }

@@ -17,6 +17,8 @@ struct session_result {
     bool aborted;                       /* by session_abort: no success, no failure */
     bool more;                          /* there is more to fetch: go on at once */
     bool bad_password;                  /* the server refused it */
+    bool permanent;                     /* [SYS/PERM]: a person is needed */
+    int64_t login_delay;                /* ms that the server wants between logins; 0: none known */
     bool surveyed;                      /* the figures about the server are true */
     const char *command;                /* at which it failed; "" for none */
     char error[ACCOUNT_ERROR_MAX - 32]; /* for a person; safe for a terminal */

@@ -4,6 +4,7 @@
 #ifndef POPFERRY_FETCHERD_SESSION_INNER_H
 #define POPFERRY_FETCHERD_SESSION_INNER_H
 
+#include "fetcherd/auth.h"
 #include "fetcherd/commit.h"
 #include "fetcherd/fetcherd.h"
 #include "fetcherd/intake.h"
@@ -24,7 +25,8 @@ enum session_step {
 };
 
 enum {
-    SESSION_SYNCING_MAX = 2, /* batches being synced, until reading pauses */
+    SESSION_SYNCING_MAX = 2,       /* batches being synced, until reading pauses */
+    SESSION_LISTING_MAX = 1000000, /* lines of UIDL or LIST, whatever STAT said */
 };
 
 /* A message that was spooled and whose outcome this session can act on. */
@@ -42,11 +44,22 @@ struct session {
     enum session_step step;
     unsigned depth; /* how many of our callbacks are on the stack */
     bool by_hand;
+    struct transcript *transcript; /* NULL: none */
+    struct deadline {
+        struct event *timer;
+        enum session_step step; /* when the timer was last looked at */
+        uint64_t answers, octets;
+        int64_t survey_until; /* monotonic */
+    } deadline;
+    uint64_t answers, octets; /* that came in */
+    struct auth auth;
+    struct sasl_binding binding; /* of the line's TLS */
     bool authenticated;
     struct session_result result;
 
     unsigned survey_sent, survey_answered;
     bool listing_done;
+    bool no_uidl; /* the server has none at all */
     uint32_t stat_count;
     uint32_t bad_lines;
 
@@ -84,6 +97,8 @@ void session_fail(struct session *s, const char *command, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* The same, with the server's reply as the reason. */
 void session_fail_reply(struct session *s, enum pop3_command command, const struct reply *reply);
+/* Takes what the reply's code says of when to come again. */
+void session_note_code(struct session *s, const struct reply *reply);
 /* Ends the session in good order, or early but without anybody's fault. */
 void session_finish(struct session *s);
 void session_set_step(struct session *s, enum session_step step);
@@ -99,6 +114,8 @@ void login_reply(struct session *s, const struct pop3_event *event);
 /* CAPA was answered, by a listing or by -ERR. */
 void login_capabilities_known(struct session *s, bool answered);
 void login_secured(struct session *s);
+/* A line of CAPA, a challenge. */
+void login_event(struct session *s, const struct pop3_event *event);
 
 /* --- session_survey.c --- */
 
@@ -128,6 +145,12 @@ void wait_renew(struct session *s);
 bool wait_is_of_use(const struct session *s);
 /* No outcome for a while. */
 void wait_ask(struct session *s);
+
+/* --- session_deadline.c --- */
+
+/* From here on answers and messages have to come in with a minimum of speed. */
+void deadline_begin(struct session *s);
+void deadline_free(struct session *s);
 
 /* --- session_delete.c --- */
 

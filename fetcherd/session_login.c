@@ -15,28 +15,59 @@ static void ask_capabilities(struct session *s)
     session_send(s, POP3_CMD_CAPA, NULL);
 }
 
-static void send_user(struct session *s)
+static char *open_secret(void *arg, struct error *err)
 {
-    if (s->account->tls != CONF_TLS_NONE && !stream_is_secure(s->stream)) {
-        session_fail(s, "USER", "the line is not secure: the user name and password are not sent");
-        return;
-    }
-    session_send(s, POP3_CMD_USER, s->account->user);
-}
-
-static void send_password(struct session *s)
-{
-    struct error err;
+    struct session *s = arg;
     char *sealed = ledger_account_secret(s->f->ledger, s->account->key);
-    char *secret = secret_open(s->f->key, s->account->name, sealed, &err);
+    char *secret = secret_open(s->f->key, s->account->name, sealed, err);
 
     free(sealed);
-    if (!secret) {
-        session_fail(s, "PASS", "%s", err.text);
-        return;
+    return secret;
+}
+
+/* Some servers announce PIPELINING to those alone who are logged in (RFC 2449 section 5). */
+static void on_logged_in(struct session *s)
+{
+    s->authenticated = true;
+    LOG(LOG_DETAIL, "logged-in", KV("account", s->account->name), KV("by", auth_method(&s->auth)),
+        KV("tls", stream_is_secure(s->stream) ? "yes" : "no"));
+    if (s->core.capabilities & POP3_CAP_PIPELINING)
+        survey_begin(s);
+    else
+        ask_capabilities(s);
+}
+
+static void on_progress(struct session *s, enum auth_progress progress)
+{
+    if (progress == AUTH_DONE) {
+        on_logged_in(s);
+    } else if (progress != AUTH_GOES_ON) {
+        s->result.bad_password = progress == AUTH_REFUSED;
+        session_fail(s, s->auth.command, "%s", s->auth.error.text);
     }
-    session_send(s, POP3_CMD_PASS, secret);
-    secret_wipe(secret);
+}
+
+static void begin_auth(struct session *s)
+{
+    bool secure = stream_is_secure(s->stream);
+
+    bool bound = stream_binding(s->stream, &s->binding.exporter, s->binding.data,
+                                sizeof s->binding.data, &s->binding.len);
+    struct auth_login login = {.option = s->account->auth,
+                               .user = s->account->user,
+                               .host = s->account->server,
+                               .port = s->account->port,
+                               .secure = secure,
+                               .clear_is_ok = s->account->tls == CONF_TLS_NONE,
+                               .binding = bound ? &s->binding : NULL,
+                               .secret = open_secret,
+                               .arg = s};
+    enum auth_progress progress = auth_begin(&s->auth, &s->core, &login);
+    if (progress == AUTH_GOES_ON && !secure)
+        LOG(LOG_NOTE, auth_method_is_clear(&s->auth) ? "password-in-clear" : "login-without-tls",
+            KV("account", s->account->name), KV("server", s->account->server),
+            KV("by", auth_method(&s->auth)));
+    on_progress(s, progress);
 }
 
 void login_capabilities_known(struct session *s, bool answered)
@@ -50,60 +81,50 @@ void login_capabilities_known(struct session *s, bool answered)
     else if (s->authenticated)
         survey_begin(s);
     else
-        send_user(s);
+        begin_auth(s);
 }
 
 void login_secured(struct session *s)
 {
+    auth_capabilities_begin(&s->auth); /* said in clear, by whomever */
     ask_capabilities(s);
 }
 
-/* RFC 2449, RFC 3206: these say that the password is not what is wrong. */
-static bool is_temporary(const struct reply *reply)
+void login_event(struct session *s, const struct pop3_event *event)
 {
-    return reply_has_code(reply, "SYS") || reply_has_code(reply, "IN-USE") ||
-           reply_has_code(reply, "LOGIN-DELAY");
+    if (event->type == POP3_EV_CAPABILITY)
+        auth_capability(&s->auth, event->data, event->len);
+    else if (event->type == POP3_EV_CHALLENGE)
+        on_progress(s, auth_event(&s->auth, event));
 }
 
 static void on_refused(struct session *s, const struct pop3_event *event)
 {
-    bool credentials = event->command == POP3_CMD_USER || event->command == POP3_CMD_PASS;
-
-    if (event->command == POP3_CMD_CAPA) {
+    if (event->command == POP3_CMD_CAPA)
         login_capabilities_known(s, false);
-        return;
-    }
-    s->result.bad_password = credentials && !is_temporary(event->reply);
-    session_fail_reply(s, event->command, event->reply);
-}
-
-static void on_logged_in(struct session *s)
-{
-    s->authenticated = true;
-    /* Some servers announce PIPELINING to those alone who are logged in (RFC 2449 section 5). */
-    if (s->core.capabilities & POP3_CAP_PIPELINING)
-        survey_begin(s);
     else
-        ask_capabilities(s);
+        session_fail_reply(s, event->command, event->reply);
 }
 
 void login_reply(struct session *s, const struct pop3_event *event)
 {
+    switch (event->command) {
+    case POP3_CMD_USER:
+    case POP3_CMD_PASS:
+    case POP3_CMD_APOP:
+    case POP3_CMD_AUTH:
+        session_note_code(s, event->reply);
+        on_progress(s, auth_event(&s->auth, event));
+        return;
+    default:
+        break;
+    }
     if (!event->reply->ok) {
         on_refused(s, event);
-        return;
-    }
-    switch (event->command) {
-    case POP3_CMD_GREETING:
+    } else if (event->command == POP3_CMD_GREETING) {
+        auth_greeting(&s->auth, event->reply);
         ask_capabilities(s);
-        break;
-    case POP3_CMD_USER:
-        send_password(s);
-        break;
-    case POP3_CMD_PASS:
-        on_logged_in(s);
-        break;
-    default: /* CAPA: its lines follow. STLS: session.c begins TLS when the input is used up */
-        break;
-    }
+    } else if (event->command == POP3_CMD_CAPA) {
+        auth_capabilities_begin(&s->auth);
+    } /* STLS: session.c begins TLS when the input is used up */
 }

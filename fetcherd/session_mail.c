@@ -175,6 +175,8 @@ static void put_in_batch(struct session *s, struct message_writer *writer, uint3
     static const struct timeval age = {.tv_usec = BATCH_AGE * 1000};
     const struct maildrop_item *item = &s->drop.items[index];
 
+    if (item->nameless)
+        maildrop_name_by_id(&s->drop, index, message_writer_id(writer));
     if (!s->commit) {
         s->commit = commit_new(s->f, s->account, on_committed, s);
         (void)evtimer_add(s->batch_timer, &age);
@@ -244,6 +246,37 @@ static void on_same(struct session *s, uint32_t index, const struct ledger_messa
         delete_settled(s, index);
 }
 
+/* Whether the policy lets a message go that came into this state then. */
+static bool is_due(const struct session *s, const struct ledger_message *row)
+{
+    const struct conf *conf = fetcherd_conf(s->f);
+
+    if (row->state == LEDGER_SPOOLED)
+        return conf->fetch.delete == CONF_DELETE_SPOOLED;
+    if (conf->fetch.delete == CONF_DELETE_AFTER)
+        return row->changed + conf->fetch.delete_after <= clock_now();
+    return conf->fetch.delete != CONF_DELETE_NEVER;
+}
+
+/* A nameless message that we have already. */
+static void on_recognised(struct session *s, uint32_t index, struct maildrop_lost *old)
+{
+    maildrop_rename(&s->drop, index, old->uidl, old->row.uidl_len);
+    if (old->row.state == LEDGER_VANISHED) {
+        ledger_begin(s->f->ledger);
+        ledger_message_state(s->f->ledger, s->account->key, old->uidl, old->row.uidl_len,
+                             LEDGER_DELIVERED, clock_now());
+        ledger_commit(s->f->ledger);
+    }
+    if (old->row.state == LEDGER_SPOOLED) {
+        spooled_add(s, old->row.id, index, true);
+        spooled_sort(s);
+    }
+    if (is_due(s, &old->row))
+        delete_now(s, index);
+    old->row.id[0] = '\0'; /* stands for one message only */
+}
+
 static void on_renamed(struct session *s, uint32_t index, struct maildrop_lost *old)
 {
     const struct maildrop_item *item = &s->drop.items[index];
@@ -277,7 +310,10 @@ static bool is_duplicate(struct session *s, uint32_t index, const struct message
         old = maildrop_renamed(&s->drop, message_writer_size(w), hash);
         if (!old)
             return false;
-        on_renamed(s, index, old);
+        if (item->nameless)
+            on_recognised(s, index, old);
+        else
+            on_renamed(s, index, old);
     }
     char uidl[POP3_UIDL_MAX + 1];
     item_uidl(s, item, uidl);

@@ -12,6 +12,8 @@
 #include "lib/log.h"
 
 #define BAD_LINES_LOGGED 5
+#define KEEP_NAMELESS    (90 * CLOCK_DAY)
+#define LISTING_SLACK    1000 /* lines beyond what STAT counted */
 
 static const enum pop3_command questions[] = {POP3_CMD_STAT, POP3_CMD_UIDL, POP3_CMD_LIST};
 enum { QUESTIONS = sizeof questions / sizeof *questions };
@@ -43,9 +45,13 @@ static void follow_lost(struct session *s, const struct maildrop_lost *lost, int
     switch (lost->row.state) {
     case LEDGER_DELIVERED:
     case LEDGER_QUARANTINED:
-        ledger_message_state(ledger, key, lost->uidl, lost->row.uidl_len, LEDGER_VANISHED, now);
+        /* A name of our own is never listed: its message is known again by its content. */
+        if (!maildrop_is_own_name(lost->uidl, lost->row.uidl_len) ||
+            lost->row.changed + KEEP_NAMELESS < now)
+            ledger_message_state(ledger, key, lost->uidl, lost->row.uidl_len, LEDGER_VANISHED, now);
         break;
     case LEDGER_PENDING:
+    case LEDGER_SEEN:
     case LEDGER_TOO_LARGE:
         ledger_message_forget(ledger, key, lost->uidl, lost->row.uidl_len);
         break;
@@ -93,6 +99,60 @@ static void follow_listing(struct session *s)
     ledger_commit(s->f->ledger);
 }
 
+/* Baseline: what is there now counts as seen, and is neither fetched nor deleted, ever. */
+static void mark_seen(struct session *s)
+{
+    const struct maildrop *m = &s->drop;
+    int64_t now = clock_now();
+
+    ledger_begin(s->f->ledger);
+    for (size_t i = 0; i < m->count; i++) {
+        const struct maildrop_item *item = &m->items[i];
+        struct ledger_message row = {.uidl = maildrop_item_uidl(m, item),
+                                     .uidl_len = item->uidl_len,
+                                     .state = LEDGER_SEEN,
+                                     .size = item->size,
+                                     .changed = now};
+        ledger_message_put(s->f->ledger, s->account->key, &row);
+    }
+    s->account->baseline_pending = false;
+    ledger_account_set(s->f->ledger, s->account, NULL);
+    ledger_commit(s->f->ledger);
+    LOG(LOG_NOTE, "baseline-taken", KV("account", s->account->name),
+        KVN("messages", (long long)m->count));
+}
+
+/* STAT counted them; LIST told no more. */
+static void name_by_count(struct session *s)
+{
+    for (uint32_t n = 1; n <= s->stat_count && n <= SESSION_LISTING_MAX; n++)
+        maildrop_nameless(&s->drop, n, 0);
+}
+
+/* Puts the listings in order; false when the session can't go on with them. */
+static bool complete_listing(struct session *s)
+{
+    struct maildrop *m = &s->drop;
+
+    if (s->no_uidl && m->count == 0)
+        name_by_count(s);
+    maildrop_complete(m);
+    if (m->nameless > 0)
+        LOG(LOG_NOTE, "no-uidl", KV("account", s->account->name), KV("server", s->account->server),
+            KVN("messages", (long long)m->nameless),
+            KV("meaning", "they are known by their content alone, and fetched again while they "
+                          "stay there"));
+    if (s->account->baseline_pending && s->no_uidl) {
+        session_fail(s, "UIDL",
+                     "the server has no UIDL, so what is there now can't be told from what comes "
+                     "later: add the account without --baseline");
+        return false;
+    }
+    if (s->account->baseline_pending)
+        mark_seen(s);
+    return true;
+}
+
 static void make_plan(struct session *s)
 {
     const struct conf *conf = fetcherd_conf(s->f);
@@ -104,8 +164,8 @@ static void make_plan(struct session *s)
                                      .now = clock_now()};
     struct maildrop *m = &s->drop;
 
-    if (!s->listing_done)
-        maildrop_listed(m);
+    if (!complete_listing(s))
+        return;
     ledger_messages(s->f->ledger, s->account->key, on_row, m);
     maildrop_plan(m, &policy);
     follow_listing(s);
@@ -132,6 +192,12 @@ static void answered(struct session *s)
         make_plan(s);
 }
 
+/* Whether a refused UIDL means that there is none, rather than that it can't be had just now. */
+static bool lacks_uidl(const struct session *s, const struct reply *reply)
+{
+    return !(s->core.capabilities & POP3_CAP_UIDL) && !reply->code;
+}
+
 static void on_reply(struct session *s, const struct pop3_event *event)
 {
     if (event->command == POP3_CMD_STAT) {
@@ -140,12 +206,15 @@ static void on_reply(struct session *s, const struct pop3_event *event)
             return;
         }
         s->stat_count = event->number;
+        if (event->number < SESSION_LISTING_MAX - LISTING_SLACK)
+            s->core.listing_max = event->number + LISTING_SLACK;
         answered(s);
     } else if (!event->reply->ok) {
-        if (event->command == POP3_CMD_UIDL && s->stat_count > 0) {
+        if (event->command == POP3_CMD_UIDL && s->stat_count > 0 && !lacks_uidl(s, event->reply)) {
             session_fail_reply(s, event->command, event->reply);
             return;
         }
+        s->no_uidl |= event->command == POP3_CMD_UIDL;
         answered(s); /* without LIST, sizes are counted while fetching */
     }
 }
@@ -157,6 +226,14 @@ static void on_listing_end(struct session *s, enum pop3_command command)
         s->listing_done = true;
     }
     answered(s);
+}
+
+static void on_size(struct session *s, const struct pop3_event *event)
+{
+    if (s->listing_done && maildrop_size(&s->drop, event->number, event->size))
+        return;
+    if (event->number <= s->stat_count)
+        maildrop_nameless(&s->drop, event->number, event->size);
 }
 
 static void on_bad_line(struct session *s, const struct pop3_event *event)
@@ -180,8 +257,7 @@ void survey_event(struct session *s, const struct pop3_event *event)
         maildrop_uidl(&s->drop, event->number, event->data, event->len);
         break;
     case POP3_EV_LIST_ITEM:
-        if (s->listing_done)
-            maildrop_size(&s->drop, event->number, event->size);
+        on_size(s, event);
         break;
     case POP3_EV_BAD_LINE:
         on_bad_line(s, event);

@@ -6,11 +6,15 @@
 #include "fetcherd/session_inner.h"
 
 #include "fetcherd/resolve.h"
+#include "fetcherd/watch.h"
 #include "lib/clock.h"
 
 #define WAIT_TOTAL (10 * CLOCK_SECOND)
 #define WAIT_QUIET (4 * CLOCK_SECOND)
 #define WAIT_ASK   1 /* s */
+/* Without UIDLs the next session would have to fetch it all again to know it. */
+#define WAIT_TOTAL_NAMELESS (60 * CLOCK_SECOND)
+#define WAIT_QUIET_NAMELESS (20 * CLOCK_SECOND)
 
 bool wait_is_of_use(const struct session *s)
 {
@@ -26,9 +30,14 @@ static void arm(struct session *s)
     (void)evtimer_add(s->wait_timer, &ask);
 }
 
+static bool is_patient(const struct session *s)
+{
+    return s->drop.nameless > 0 && !watch_holding_off(s->f->watch);
+}
+
 void wait_renew(struct session *s)
 {
-    int64_t quiet = clock_monotonic() + WAIT_QUIET;
+    int64_t quiet = clock_monotonic() + (is_patient(s) ? WAIT_QUIET_NAMELESS : WAIT_QUIET);
 
     s->quiet_until = quiet < s->wait_until ? quiet : s->wait_until;
     arm(s);
@@ -37,7 +46,7 @@ void wait_renew(struct session *s)
 void wait_begin(struct session *s)
 {
     session_set_step(s, SESSION_WAITING);
-    s->wait_until = clock_monotonic() + WAIT_TOTAL;
+    s->wait_until = clock_monotonic() + (is_patient(s) ? WAIT_TOTAL_NAMELESS : WAIT_TOTAL);
     wait_renew(s);
 }
 

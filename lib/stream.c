@@ -11,10 +11,8 @@
 #include <event2/bufferevent.h>
 #include <event2/bufferevent_ssl.h>
 #include <event2/dns.h>
+#include <netdb.h>
 #include <netinet/tcp.h>
-#include <openssl/err.h>
-#include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +23,7 @@
 struct stream_context {
     struct event_base *base;
     struct evdns_base *dns;
-    SSL_CTX *tls;
+    struct tls_context *tls;
 };
 
 enum stream_state { STATE_CONNECTING, STATE_HANDSHAKE, STATE_UP, STATE_OVER };
@@ -36,7 +34,10 @@ struct stream {
     struct event *deadline; /* of connecting and handshake */
     stream_fn *fn;
     void *arg;
-    char *host;
+    char *host, *ca, *pin;
+    int port;
+    struct tls *tls; /* NULL before the handshake begins */
+    char address[INET6_ADDRSTRLEN];
     struct lookup *lookup;
     struct evutil_addrinfo *addresses, *next; /* next: the first that was not tried yet */
     int64_t give_up_at;                       /* when connect_timeout ends */
@@ -48,7 +49,7 @@ struct stream {
     bool in_callback, freed;
     enum stream_state state;
     int64_t connect_timeout, timeout;
-    char error[256];
+    char error[480];
 };
 
 static const char *const event_names[] = {
@@ -77,17 +78,11 @@ struct stream_context *stream_context_new(struct event_base *base, struct error 
         ctx->dns = evdns_base_new(base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
     if (ctx->dns != NULL)
         (void)evdns_base_load_hosts(ctx->dns, "/etc/hosts");
-    ctx->tls = SSL_CTX_new(TLS_client_method());
-    if (ctx->dns == NULL || ctx->tls == NULL ||
-        SSL_CTX_set_min_proto_version(ctx->tls, TLS1_2_VERSION) != 1 ||
-        SSL_CTX_set_default_verify_paths(ctx->tls) != 1) {
-        (void)error_set(err, ERROR_PERMANENT, "cannot set up DNS and TLS");
-        stream_context_free(ctx);
-        return NULL;
-    }
-    SSL_CTX_set_verify(ctx->tls, SSL_VERIFY_PEER, NULL);
-    SSL_CTX_set_mode(ctx->tls, SSL_MODE_RELEASE_BUFFERS);
-    return ctx;
+    bool ok = ctx->dns != NULL || error_set(err, ERROR_PERMANENT, "cannot set up DNS");
+    if (ok && (ctx->tls = tls_context_new(err)) != NULL)
+        return ctx;
+    stream_context_free(ctx);
+    return NULL;
 }
 
 void stream_context_free(struct stream_context *ctx)
@@ -96,7 +91,7 @@ void stream_context_free(struct stream_context *ctx)
         return;
     if (ctx->dns != NULL)
         evdns_base_free(ctx->dns, 0);
-    SSL_CTX_free(ctx->tls);
+    tls_context_free(ctx->tls);
     free(ctx);
 }
 
@@ -113,9 +108,12 @@ static void really_free(struct stream *s)
 {
     lookup_cancel(s->lookup);
     forget_addresses(s);
+    tls_free(s->tls, s->secure);
     if (s->bev != NULL)
         bufferevent_free(s->bev);
     event_free(s->deadline);
+    free(s->pin);
+    free(s->ca);
     free(s->host);
     free(s);
 }
@@ -153,52 +151,6 @@ static void fail(struct stream *s, const char *what)
 {
     (void)snprintf(s->error, sizeof s->error, "%s", what);
     tell(s, STREAM_FAILED);
-}
-
-/* --- TLS --- */
-
-static bool is_address(const char *host)
-{
-    unsigned char buf[sizeof(struct in6_addr)];
-    return inet_pton(AF_INET, host, buf) == 1 || inet_pton(AF_INET6, host, buf) == 1;
-}
-
-static SSL *new_tls(struct stream *s)
-{
-    SSL *ssl = SSL_new(s->ctx->tls);
-    if (ssl == NULL)
-        return NULL;
-    bool ok;
-    if (is_address(s->host)) {
-        ok = X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), s->host) == 1;
-    } else {
-        SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-        ok = SSL_set_tlsext_host_name(ssl, s->host) == 1 && SSL_set1_host(ssl, s->host) == 1;
-    }
-    if (ok)
-        return ssl;
-    SSL_free(ssl);
-    return NULL;
-}
-
-/* The words for a failed handshake: the verdict on the certificate when there is one, else
- * OpenSSL's. */
-static void tls_words(struct stream *s, char *buf, size_t size)
-{
-    SSL *ssl = bufferevent_openssl_get_ssl(s->bev);
-    long verdict = ssl != NULL ? SSL_get_verify_result(ssl) : X509_V_OK;
-    unsigned long code = bufferevent_get_openssl_error(s->bev);
-    if (verdict != X509_V_OK)
-        (void)snprintf(buf, size, "TLS: the certificate of %s was refused: %s", s->host,
-                       X509_verify_cert_error_string(verdict));
-    else if (code != 0 && ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
-        (void)snprintf(buf, size, "TLS: cut off without close_notify");
-    else if (code != 0)
-        (void)snprintf(buf, size, "TLS: %s",
-                       ERR_reason_error_string(code) != NULL ? ERR_reason_error_string(code)
-                                                             : "failed");
-    else
-        buf[0] = '\0';
 }
 
 /* --- bufferevent callbacks --- */
@@ -278,22 +230,21 @@ static void adopt_clear(struct stream *s)
         (void)bufferevent_disable(bev, EV_WRITE); /* it is on by default */
 }
 
-/* Puts TLS on the connected socket. The socket moves to a new bufferevent. */
-static bool start_handshake(struct stream *s)
+/* Puts TLS on the connected socket. The socket moves to a new bufferevent, which has the SSL. */
+static bool start_handshake(struct stream *s, struct error *err)
 {
-    SSL *ssl = new_tls(s);
+    struct tls_wishes wishes = {.host = s->host, .port = s->port, .ca = s->ca, .pin = s->pin};
+    struct tls *tls = tls_new(s->ctx->tls, &wishes, err);
     evutil_socket_t fd = bufferevent_getfd(s->bev);
-    if (ssl == NULL)
+    if (tls == NULL)
         return false;
     (void)bufferevent_setfd(s->bev, -1);
     struct bufferevent *bev =
-        bufferevent_openssl_socket_new(s->ctx->base, fd, ssl, BUFFEREVENT_SSL_CONNECTING,
+        bufferevent_openssl_socket_new(s->ctx->base, fd, tls_ssl(tls), BUFFEREVENT_SSL_CONNECTING,
                                        BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
-    if (bev == NULL) {
-        SSL_free(ssl);
-        (void)evutil_closesocket(fd);
-        return false;
-    }
+    if (bev == NULL)
+        abort(); /* it fails for want of memory only */
+    s->tls = tls;
     s->state = STATE_HANDSHAKE;
     adopt(s, bev, EV_READ | EV_WRITE);
     start_deadline(s, time_left(s));
@@ -311,6 +262,8 @@ static void try_next(struct stream *s)
         left++;
     start_deadline(s, time_left(s) / left + 1); /* an equal share for each address */
     s->next = address->ai_next;
+    (void)getnameinfo(address->ai_addr, (socklen_t)address->ai_addrlen, s->address,
+                      sizeof s->address, NULL, 0, NI_NUMERICHOST);
     if (address != s->addresses)
         adopt_clear(s);
     if (bufferevent_socket_connect(s->bev, address->ai_addr, (int)address->ai_addrlen) < 0)
@@ -332,7 +285,12 @@ static void on_addresses(void *arg, int result, struct evutil_addrinfo *list)
 
 static void on_connected(struct stream *s)
 {
+    struct error err;
     if (s->state == STATE_HANDSHAKE) {
+        if (!tls_accept(s->tls, &err)) {
+            fail(s, err.text);
+            return;
+        }
         s->secure = true;
         come_up(s, s->upgrading ? STREAM_SECURED : STREAM_CONNECTED);
         return;
@@ -342,18 +300,18 @@ static void on_connected(struct stream *s)
     (void)setsockopt(bufferevent_getfd(s->bev), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (!s->tls_at_once)
         come_up(s, STREAM_CONNECTED);
-    else if (!start_handshake(s))
-        fail(s, "TLS: cannot begin the handshake");
+    else if (!start_handshake(s, &err))
+        fail(s, err.text);
 }
 
 static void on_broken(struct stream *s)
 {
     int code = EVUTIL_SOCKET_ERROR();
-    char words[200] = "";
+    char words[sizeof s->error] = "";
     if (s->error[0] != '\0') /* the lookup has said it */
-        (void)snprintf(words, sizeof words, "%.199s", s->error);
-    else
-        tls_words(s, words, sizeof words);
+        memcpy(words, s->error, sizeof words);
+    else if (s->tls != NULL)
+        (void)tls_why(s->tls, bufferevent_get_openssl_error(s->bev), words, sizeof words);
     if (words[0] == '\0')
         (void)snprintf(words, sizeof words, "%s",
                        code != 0 ? evutil_socket_error_to_string(code) : "connection lost");
@@ -413,11 +371,14 @@ struct stream *stream_connect(struct stream_context *ctx, const struct stream_pe
                          .fn = fn,
                          .arg = arg,
                          .host = strdup(peer->host),
+                         .port = peer->port,
+                         .ca = strdup(peer->ca != NULL ? peer->ca : ""),
+                         .pin = strdup(peer->pin != NULL ? peer->pin : ""),
                          .tls_at_once = peer->tls,
                          .connect_timeout = peer->connect_timeout,
                          .timeout = peer->timeout};
     s->deadline = evtimer_new(ctx->base, on_deadline, s);
-    if (s->host == NULL || s->deadline == NULL)
+    if (s->host == NULL || s->ca == NULL || s->pin == NULL || s->deadline == NULL)
         abort();
     adopt_clear(s);
     s->give_up_at = clock_monotonic() + s->connect_timeout;
@@ -438,14 +399,28 @@ bool stream_secure(struct stream *s, struct error *err)
         return error_set(err, ERROR_PERMANENT, "TLS asked for while output is waiting");
     s->upgrading = true;
     s->give_up_at = clock_monotonic() + s->connect_timeout;
-    if (!start_handshake(s))
-        return error_set(err, ERROR_PERMANENT, "TLS: cannot begin the handshake");
-    return true;
+    return start_handshake(s, err);
 }
 
 bool stream_is_secure(const struct stream *s)
 {
     return s->secure;
+}
+
+bool stream_binding(const struct stream *s, bool *exporter, unsigned char *data, size_t size,
+                    size_t *len)
+{
+    return s->secure && tls_binding(s->tls, exporter, data, size, len);
+}
+
+bool stream_tls_facts(const struct stream *s, struct tls_facts *facts)
+{
+    return s->tls != NULL && tls_describe(s->tls, facts);
+}
+
+const char *stream_address(const struct stream *s)
+{
+    return s->address;
 }
 
 struct evbuffer *stream_input(struct stream *s)

@@ -3,12 +3,15 @@
  * within stream_connect.
  *
  * TLS is version 1.2 or later, with SNI, and verifies chain and host name against the system's CA
- * store (SSL_CERT_FILE and SSL_CERT_DIR are honoured). A stream cut off without close_notify ends
- * in STREAM_FAILED, so that a truncated message never passes for a whole one. */
+ * store (SSL_CERT_FILE and SSL_CERT_DIR are honoured) or the peer's own CA file, and the peer's
+ * pin; see lib/tls.h. A later connection with the same settings resumes the session. A stream cut
+ * off without close_notify ends in STREAM_FAILED, so that a truncated message never passes for a
+ * whole one. */
 #ifndef LIB_STREAM_H
 #define LIB_STREAM_H
 
 #include "lib/error.h"
+#include "lib/tls.h"
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <stddef.h>
@@ -34,6 +37,7 @@ struct stream_peer {
     const char *host; /* name or address; copied */
     int port;
     bool tls;                /* handshake at once (implicit TLS) */
+    const char *ca, *pin;    /* as in struct tls_wishes; copied */
     int64_t connect_timeout; /* ms; TCP and handshake together */
     int64_t timeout;         /* ms without progress, once connected */
 };
@@ -51,6 +55,15 @@ void stream_free(struct stream *stream);
  */
 MUST_CHECK bool stream_secure(struct stream *stream, struct error *err);
 bool stream_is_secure(const struct stream *stream);
+/* As tls_binding; false of a stream that isn't secure. */
+MUST_CHECK bool stream_binding(const struct stream *stream, bool *exporter, unsigned char *data,
+                               size_t size, size_t *len);
+/* The TLS connection, or the certificate because of which there is none. False: no certificate was
+ * seen. */
+MUST_CHECK bool stream_tls_facts(const struct stream *stream, struct tls_facts *facts);
+/* The address that the connection goes to, or is being tried: "127.0.0.1"; "" when none is known.
+ */
+const char *stream_address(const struct stream *stream);
 
 struct evbuffer *stream_input(struct stream *stream);
 struct evbuffer *stream_output(struct stream *stream);

@@ -1,4 +1,25 @@
-"""Servers that misbehave: nothing is lost, nothing is fetched twice, and the others go on."""
+"""Servers that misbehave: nothing is lost, nothing is fetched twice, and the others go on.
+
+What POP3 servers and mail are known to do, and the test for it (TLS: test_tls.py; APOP, NTLM:
+test_auth.py):
+
+    terminator glued to the last line, or without LF   ONCE["terminator ..."]
+    blank line instead of the reply to DELE            ONCE["DELE answered by a blank line"]
+    +ERR, -OK, lower case, no text                     ONCE, test_answers_without_text
+    UIDL odd, blank, double, 8-bit, overlong           test_odd_uidl_lists
+    UIDL not there at all                              test_no_uidl*
+    UIDL missing once, or used again                   test_uidl_missing_once, test_uidl_reused
+    LIST size wrong                                    test_list_size_is_wrong
+    LIST and STAT overflow, endless lines and bodies   ONCE, test_message_without_end
+    bare LF, CR CR LF, NUL, LF.LF, long lines, 8-bit   test_odd_mail
+    message hidden after RETR                          test_hidden_after_retr
+    [IN-USE], [LOGIN-DELAY], [SYS/...]                 test_schedule.py
+    QUIT refused, EOF within RETR                      ONCE
+    CR, LF in a user name                              test_line_end_in_user_name
+    endless header, MIME without end                   test_odd_mail
+    control characters in the server's words           test_control_characters_are_escaped
+    an octet now and then                              test_drip
+"""
 
 import pytest
 
@@ -8,6 +29,7 @@ from tests.harness.scripted import (
     CLOSE,
     HANG,
     RESET,
+    Drip,
     Endless,
     ScriptedPop3,
     ScriptedSmtp,
@@ -44,8 +66,10 @@ ONCE = {
     "reset within RETR": {"RETR 2": [b"+OK\r\nSubject: half a mess\r\n", RESET]},
     "EOF for the terminator": {"RETR 2": [b"+OK\r\n" + stuffed(MESSAGES[1]), CLOSE]},
     "terminator without its LF": {"RETR 2": [b"+OK\r\n" + stuffed(MESSAGES[1]) + b".\r", CLOSE]},
+    "terminator glued": {"RETR 2": [b"+OK\r\n" + stuffed(MESSAGES[1])[:-2] + b".\r\n", HANG]},
     "silence within RETR": {"RETR 2": [b"+OK\r\nSubject: half", HANG]},
     "odd answer to RETR": {"RETR 2": b"+ERR what\r\n"},
+    "-OK to RETR": {"RETR 2": b"-OK\r\n"},
     "lower case": {"RETR 2": b"+ok lower\r\n"},
     "blank line for an answer": {"RETR 2": b"\r\n"},
     "endless answer line": {"RETR 2": Endless(b"x" * 8192, 1 << 26)},
@@ -153,11 +177,204 @@ def test_odd_uidl_lists(ferry, smtp, lines):
         account(ferry, server)
         for _ in range(3):
             ferry.fetch("acc")
-        ferry.drain()
-        assert MESSAGES[2] in accepted(smtp) or b"u" * 500 in lines
+            ferry.drain()
+        assert accepted(smtp) == sorted(MESSAGES)
         here = set(server.mailbox.values())
         assert not [raw for raw in MESSAGES if raw not in here and raw not in accepted(smtp)]
         assert ferry.running("fetcherd")
+
+
+def test_answers_without_text(ferry, smtp):
+    bare = {word: b"+OK\r\n" for word in ("GREETING", "USER*", "PASS*", "DELE*")}
+    with ScriptedPop3(MESSAGES, bare) as server:
+        account(ferry, server)
+        assert ferry.fetch("acc") == 0
+        ferry.drain()
+        assert accepted(smtp) == sorted(MESSAGES)
+
+
+PLAIN = ("USER",)  # capabilities: an old server
+
+
+def test_no_uidl(ferry, smtp):
+    """A server without UIDL: messages are known by their content, and go in the same session."""
+    with ScriptedPop3(MESSAGES, {"UIDL*": b"-ERR unknown\r\n"}, PLAIN) as server:
+        account(ferry, server)
+        assert ferry.fetch("acc") == 0
+        assert accepted(smtp) == sorted(MESSAGES)
+        assert not server.mailbox
+        assert ferry.events("fetcherd", "no-uidl")
+
+
+def test_no_uidl_session_breaks(ferry, smtp):
+    """The connection drops before the deletions are certain: nothing comes a second time."""
+    script = {"UIDL*": b"-ERR unknown\r\n", "QUIT": times(2, CLOSE)}
+    with ScriptedPop3(MESSAGES, script, PLAIN) as server:
+        account(ferry, server)
+        for _ in range(3):
+            ferry.fetch("acc")
+        assert accepted(smtp) == sorted(MESSAGES)
+        assert not server.mailbox
+
+
+def test_no_uidl_outcome_comes_later(make_ferry):
+    """The SMTP server is away while mail is fetched: the next session knows it by its content."""
+    port = free_port()
+    ferry = make_ferry(port, fetch={"timeout": "2s"}, relay={"retry_min": "1s", "retry_max": "1s"})
+    with ScriptedPop3(MESSAGES, {"UIDL*": b"-ERR unknown\r\n"}, PLAIN) as server:
+        account(ferry, server)
+        ferry.ctl_ok("fetch", "acc")
+        wait_for(lambda: ferry.counts()["outgoing"] == 3, what="three files in outgoing/")
+        ferry.stop("fetcherd")
+        assert len(server.mailbox) == 3
+        with ScriptedSmtp(port=port) as smtp:
+            wait_for(lambda: len(smtp.accepted) == 3, what="delivery")
+            ferry.start("fetcherd")
+            ferry.fetch("acc")
+            ferry.drain()
+            assert accepted(smtp) == sorted(MESSAGES)
+            assert not server.mailbox
+
+
+def test_uidl_missing_once(ferry, smtp):
+    """A UIDL that one listing lacks and the next has again is not a new message."""
+    script = {"UIDL": b"+OK\r\n1 uid-1\r\n3 uid-3\r\n.\r\n"}
+    ferry.fetch_section["delete"] = "never"
+    ferry.write_conf()
+    ferry.restart("fetcherd")
+    with ScriptedPop3(MESSAGES) as server:
+        account(ferry, server)
+        ferry.fetch("acc")
+        ferry.drain()
+        server.script = script
+        server.script["LIST"] = b"+OK\r\n1 1000\r\n3 1000\r\n.\r\n"
+        ferry.fetch("acc")
+        server.script = {}
+        ferry.fetch("acc")
+        ferry.drain()
+        assert accepted(smtp) == sorted(MESSAGES)
+        assert len(server.mailbox) == 3
+
+
+def test_uidl_reused(ferry, smtp):
+    """A UIDL that was deleted and stands for other mail now."""
+    with ScriptedPop3(MESSAGES[:1]) as server:
+        account(ferry, server)
+        ferry.fetch("acc")
+        wait_for(lambda: ferry.fetch("acc") == 0 and not server.mailbox, what="an empty mailbox")
+        server.mailbox["uid-1"] = MESSAGES[1]
+        wait_for(lambda: ferry.fetch("acc") == 0 and not server.mailbox, what="an empty mailbox")
+        assert accepted(smtp) == sorted(MESSAGES[:2])
+
+
+@pytest.mark.parametrize("size", [0, 1, 900_000])
+def test_list_size_is_wrong(ferry, smtp, size):
+    lines = b"".join(b"%d %d\r\n" % (n, size) for n in (1, 2, 3))
+    with ScriptedPop3(MESSAGES, {"LIST": b"+OK\r\n" + lines + b".\r\n"}) as server:
+        account(ferry, server)
+        assert ferry.fetch("acc") == 0
+        ferry.drain()
+        assert accepted(smtp) == sorted(MESSAGES)
+
+
+NESTED = b"".join(
+    b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(2000)
+)
+ODD = {
+    "bare LF": b"Subject: x\n\nbare\nlines\n",
+    "CR CR LF": b"Subject: x\r\r\n\r\r\nbody\r\r\n",
+    "NUL": b"Subject: x\r\n\r\na\0b\r\n",
+    "LF dot LF": b"Subject: x\r\n\r\nbefore\n.\nafter\r\n",
+    "LF dot CRLF": b"Subject: x\r\n\r\nbefore\n.\r\nafter\r\n",
+    "long line": b"Subject: x\r\n\r\n" + b"y" * 100_000 + b"\r\n",
+    "header without colon": b"Subject: x\r\nno colon here\r\n\r\nbody\r\n",
+    "8-bit header": b"Subject: \xe4\xff\r\nFrom: \xfc <a@b.example>\r\n\r\n\xff\r\n",
+    "no header": b"\r\nbody\r\n",
+    "500k addresses": b"To: " + b"a@b.example,\r\n " * 60_000 + b"z@b.example\r\n\r\nbody\r\n",
+    "MIME without end": NESTED,
+    "preface of its own": b"X-Popferry: 1 lines=2 id=X account=y\r\nX-Receiver: <evil@x>\r\n\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_mail(make_ferry, smtp, kind):
+    """Whatever is in a message, it arrives (or a person is asked), and those beside it do."""
+    ferry = make_ferry(smtp.port, fetch={"timeout": "3s"})
+    with ScriptedPop3([MESSAGES[0], ODD[kind], MESSAGES[2]]) as server:
+        account(ferry, server)
+        assert ferry.fetch("acc") == 0
+        ferry.drain()
+        held = len(ferry.badmail())
+        assert len(smtp.accepted) + held == 3 and held <= 1
+        assert MESSAGES[0] in accepted(smtp) and MESSAGES[2] in accepted(smtp)
+        assert all(to == ["acc@corp.example"] for _, to, _ in smtp.accepted)
+        ferry.fetch("acc")
+        assert not server.mailbox
+
+
+class Hiding(ScriptedPop3):
+    """As Gmail does: what was retrieved once is not listed again."""
+
+    def do_retr(self, talk, rest, listing, deleted):
+        super().do_retr(talk, rest, listing, deleted)
+        self.mailbox.pop(listing[int(rest) - 1][0], None)
+
+
+def test_hidden_after_retr(ferry, smtp):
+    """The message was received whole, so it is ours, though the connection breaks behind it."""
+    with Hiding(MESSAGES, {"RETR 3": times(1, [b"+OK\r\nSubject: half", CLOSE])}) as server:
+        account(ferry, server)
+        for _ in range(2):
+            ferry.fetch("acc")
+        ferry.drain()
+        assert accepted(smtp) == sorted(MESSAGES)
+
+
+def test_line_end_in_user_name(ferry):
+    where = ("--server", "127.0.0.1", "--user", "a\r\nDELE 1", "--deliver-to", "a@corp.example")
+    code, _, err = ferry.ctl("account", "add", "acc", *where, "--password-stdin", stdin="x\n")
+    assert code and "user" in err
+
+
+def test_control_characters_are_escaped(ferry):
+    words = b"-ERR \x1b]0;owned\x07 \x9b31m \xe2\x80\xae\r\n"
+    with ScriptedPop3(MESSAGES, {"PASS*": words}) as server:
+        account(ferry, server)
+        ferry.fetch("acc")
+        raw = (ferry.home / "fetcherd.log").read_bytes()
+        shown = ferry.ctl_ok("status") + ferry.ctl_ok("account", "show", "acc")
+        assert b"\x1b" not in raw and b"\x9b" not in raw and b"\xe2\x80\xae" not in raw
+        assert "\x1b" not in shown and "\x9b" not in shown and "owned" in shown
+
+
+DRIPS = {
+    "greeting": {"GREETING": Drip(b"+OK" + b" " * 5000)},
+    "CAPA": {"CAPA": [b"+OK\r\n", Drip(b"X\r\n" * 2000)]},
+    "UIDL": {"UIDL": [b"+OK\r\n", Drip(b"1 x\r\n" * 2000)]},
+    "message": {"RETR 1": [b"+OK\r\n", Drip(b"Subject: slow\r\n" * 2000)]},
+}
+
+
+@pytest.mark.parametrize("where", DRIPS)
+def test_drip(ferry, where):
+    """A server that lets an octet drip before each time-out does not hold a session for ever."""
+    with ScriptedPop3(MESSAGES, DRIPS[where]) as server:
+        account(ferry, server)
+        assert ferry.fetch("acc", timeout=20) != 0
+        failed = ferry.events("fetcherd", "poll-failed")[-1]
+        assert "too slowly" in failed["error"] and failed["command"]
+        if where == "message":
+            assert ferry.events("fetcherd", "message-failed")
+
+
+def test_stepped_over_is_shown_and_told(ferry):
+    with ScriptedPop3(MESSAGES[:1], {"RETR 1": b"-ERR broken here\r\n"}) as server:
+        account(ferry, server)
+        for _ in range(4):
+            ferry.fetch("acc")
+        told = ferry.events("fetcherd", "message-stepped-over")
+        assert told and "broken here" in told[0]["error"]
+        assert ferry.account("acc")["stepped_over"] == 1
 
 
 def test_one_hostile_server_does_not_delay_others(ferry, smtp):

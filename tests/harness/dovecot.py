@@ -30,7 +30,7 @@ default_login_user = {login}
 first_valid_uid = 1
 {as_user}
 disable_plaintext_auth = {secure_only}
-auth_mechanisms = plain login
+auth_mechanisms = {mechanisms}
 auth_failure_delay = 0
 ssl = {ssl}
 {ssl_files}
@@ -38,6 +38,7 @@ passdb {{
   driver = passwd-file
   args = username_format=%u {home}/passwd/%u
 }}
+{tokens}
 userdb {{
   driver = static
   args = uid={mail_uid} gid={mail_gid} home={home}/mail/%u
@@ -77,7 +78,16 @@ def served(raw):
 class Dovecot:
     """`with Dovecot(home) as pop3:`, then pop3.add_user(), pop3.drop(), pop3.count()."""
 
-    def __init__(self, home, authority=None, cert=None, secure_only=False):
+    def __init__(
+        self,
+        home,
+        authority=None,
+        cert=None,
+        secure_only=False,
+        mechanisms="plain login",
+        introspection=None,
+    ):
+        """introspection: where to ask about OAuth 2 tokens, as a URL to which the token is added."""
         self.home = Path(home)
         self.home.mkdir(parents=True, exist_ok=True)
         self.home.chmod(0o755)
@@ -89,9 +99,22 @@ class Dovecot:
         owner = pwd.getpwnam("nobody") if self._root else pwd.getpwuid(os.geteuid())
         self._uid, self._gid = owner.pw_uid, owner.pw_gid
         cert = cert or (authority.issue() if authority else None)
-        self._write_conf(cert, secure_only)
+        self._write_conf(cert, secure_only, mechanisms, self._tokens(introspection))
 
-    def _write_conf(self, cert, secure_only):
+    def _tokens(self, introspection):
+        if not introspection:
+            return ""
+        conf = self.home / "oauth2.conf"
+        conf.write_text(
+            f"introspection_mode = get\nintrospection_url = {introspection}\n"
+            "username_attribute = username\nactive_attribute = active\nactive_value = true\n"
+        )
+        return (
+            "passdb {\n  driver = oauth2\n  mechanisms = xoauth2 oauthbearer\n"
+            f"  args = {conf}\n}}\n"
+        )
+
+    def _write_conf(self, cert, secure_only, mechanisms, tokens):
         me = getpass.getuser() if not self._root else None
         group = None if self._root else _group_name(os.getegid())
         (self.home / "mail").mkdir(exist_ok=True)
@@ -106,6 +129,8 @@ class Dovecot:
                 login=me or "dovenull",
                 as_user="" if self._root else f"default_vsz_limit = 0\nmail_uid = {self._uid}",
                 secure_only="yes" if secure_only else "no",
+                mechanisms=mechanisms,
+                tokens=tokens,
                 ssl="yes" if cert else "no",
                 ssl_files=f"ssl_cert = <{cert[0]}\nssl_key = <{cert[1]}" if cert else "",
                 mail_uid=self._uid,

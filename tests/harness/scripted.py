@@ -2,8 +2,8 @@
 
 Each behaves well by default.  A script, {pattern: reply}, says where it does not: the first pattern
 (fnmatch, upper case) that a command fits gives the answer to send instead of the usual one, as raw
-bytes with their own line ends, or an action: CLOSE, RESET, HANG, Endless(...); a list is done one
-thing after the other.  times(n, reply) wears out after n uses.
+bytes with their own line ends, or an action: CLOSE, RESET, HANG, Endless(...), Drip(...); a list is
+done one thing after the other.  times(n, reply) wears out after n uses.
 
     ScriptedPop3([b"..."], {"RETR 2": b"-ERR no such message\r\n"})
     ScriptedSmtp({"GREETING": [b"421 busy\r\n", CLOSE]})
@@ -28,6 +28,14 @@ class Endless:
 
 
 @dataclass
+class Drip:
+    """Send `data` a byte at a time, `pause` seconds between them."""
+
+    data: bytes
+    pause: float = 0.3
+
+
+@dataclass
 class times:
     """Use `reply` n times, then the usual answer."""
 
@@ -47,7 +55,7 @@ class Conversation:
         self.sock = sock
         self.lines = []
         self.raw = b""
-        self.encrypted = False
+        self.encrypted = self.resumed = False
         self._buffer = b""
 
     def send(self, data):
@@ -85,6 +93,7 @@ class Conversation:
         except (OSError, ssl.SSLError):
             raise Gone from None
         self.encrypted = True
+        self.resumed = self.sock.session_reused
         self._buffer = b""
 
     def act(self, reply):
@@ -105,6 +114,11 @@ class Conversation:
             elif isinstance(step, Endless):
                 for _ in range(step.limit // len(step.piece)):
                     self.send(step.piece)
+            elif isinstance(step, Drip):
+                for byte in step.data:
+                    self.send(bytes([byte]))
+                    if self.server.stopping.wait(step.pause):
+                        raise Gone
             else:
                 self.send(step)
         return usual
@@ -113,14 +127,14 @@ class Conversation:
 class _Server:
     """Accepts, and lives through one conversation in a thread each."""
 
-    def __init__(self, script=None, tls=None, implicit=False):
+    def __init__(self, script=None, tls=None, implicit=False, port=0):
         self.script = dict(script or {})
         self.tls = tls and _server_context(tls)
         self.implicit = implicit
         self.conversations = []
         self.stopping = threading.Event()
         self.lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 

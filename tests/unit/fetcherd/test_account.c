@@ -73,7 +73,11 @@ static void test_refusals(void **state)
     refused("port", json_integer(65536), "65535");
     refused("port", json_string("995"), "number");
     refused("tls", json_string("ssl"), "implicit");
-    refused("auth", json_string("ntlm"), "auto");
+    refused("auth", json_string("spa"), "auto");
+    refused("ca", json_string("ca.pem"), "path");
+    refused("pin", json_string("sha256:00"), "64");
+    refused("pin", json_string("md5:00"), "sha256");
+    refused("baseline", json_integer(1), "true");
     refused("user", json_string(""), "user");
     refused("user", json_string("a\nb"), "line");
     refused("deliver_to", json_array(), "deliver-to");

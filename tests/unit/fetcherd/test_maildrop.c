@@ -267,6 +267,73 @@ static void test_many(void **state)
     maildrop_free(&m);
 }
 
+/* A server that lists sizes alone, or lacks a UIDL for one message. */
+static void test_nameless(void **state)
+{
+    (void)state;
+    struct maildrop m;
+    struct maildrop_policy p = policy(CONF_DELETE_DELIVERED);
+    struct ledger_message ours = row(" 01JD0000000000000000000000", LEDGER_SPOOLED);
+    struct ledger_message failed = row(" 2 20", LEDGER_PENDING);
+
+    maildrop_init(&m);
+    maildrop_nameless(&m, 1, 10);
+    maildrop_nameless(&m, 2, 20);
+    maildrop_nameless(&m, 3, 30);
+    maildrop_complete(&m);
+    failed.attempts = MAILDROP_ATTEMPTS;
+    maildrop_known(&m, &ours);
+    maildrop_known(&m, &failed);
+    maildrop_plan(&m, &p);
+    assert_int_equal(m.items[1].action, MAILDROP_STEP_OVER);
+    assert_int_equal(m.fetch_count, 2);
+    assert_int_equal(m.fetches[0], 2); /* the oldest is most likely the one we have */
+    assert_int_equal(m.fetches[1], 0);
+    assert_non_null(maildrop_renamed(&m, 100, ours.hash));
+    maildrop_name_by_id(&m, 2, "01JD0000000000000000000001");
+    assert_memory_equal(maildrop_item_uidl(&m, &m.items[2]), " 01JD0000000000000000000001", 27);
+    assert_true(maildrop_is_own_name(maildrop_item_uidl(&m, &m.items[2]), m.items[2].uidl_len));
+    maildrop_free(&m);
+}
+
+static void test_one_nameless_among_others(void **state)
+{
+    (void)state;
+    struct maildrop m;
+    struct maildrop_policy p = policy(CONF_DELETE_DELIVERED);
+    struct ledger_message r = row("three", LEDGER_DELIVERED);
+
+    maildrop_init(&m);
+    list(&m, 1, "one");
+    list(&m, 3, "three");
+    maildrop_listed(&m);
+    assert_true(maildrop_size(&m, 1, 10));
+    assert_false(maildrop_size(&m, 2, 20));
+    maildrop_nameless(&m, 2, 20);
+    assert_true(maildrop_size(&m, 3, 30));
+    maildrop_complete(&m);
+    maildrop_known(&m, &r);
+    maildrop_plan(&m, &p);
+    assert_int_equal(m.count, 3);
+    assert_int_equal(m.fetch_count, 2);
+    assert_true(m.items[m.fetches[1]].nameless);
+    assert_int_equal(m.items[2].action, MAILDROP_DELETE);
+    assert_false(maildrop_is_own_name("one", 3));
+    maildrop_free(&m);
+}
+
+static void test_seen_stays(void **state)
+{
+    (void)state;
+    struct maildrop_policy p = policy(CONF_DELETE_SPOOLED);
+
+    p.by_hand = true;
+    assert_int_equal(act(row("u", LEDGER_SEEN), 10, p), MAILDROP_KEEP);
+    p.delete = CONF_DELETE_AFTER;
+    p.now += 400 * CLOCK_DAY;
+    assert_int_equal(act(row("u", LEDGER_SEEN), 10, p), MAILDROP_KEEP);
+}
+
 static void test_empty(void **state)
 {
     (void)state;
@@ -296,6 +363,9 @@ int main(void)
         cmocka_unit_test(test_double_uidl),
         cmocka_unit_test(test_lost_and_renamed),
         cmocka_unit_test(test_many),
+        cmocka_unit_test(test_nameless),
+        cmocka_unit_test(test_one_nameless_among_others),
+        cmocka_unit_test(test_seen_stays),
         cmocka_unit_test(test_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

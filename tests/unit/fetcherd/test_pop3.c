@@ -124,6 +124,10 @@ static void on_event(void *arg, const struct pop3_event *ev)
         at = snprintf(out, 1024, "uidl %" PRIu32 " ", ev->number);
         quote(out + at, 1024 - (size_t)at, ev->data, ev->len);
         break;
+    case POP3_EV_CHALLENGE:
+        at = snprintf(out, 1024, "challenge ");
+        quote(out + at, 1024 - (size_t)at, ev->data, ev->len);
+        break;
     case POP3_EV_CAPABILITY:
         at = snprintf(out, 1024, "capa ");
         quote(out + at, 1024 - (size_t)at, ev->data, ev->len);
@@ -190,8 +194,9 @@ static void feed_server(struct play *play)
 static enum pop3_sent try_command(struct play *play, const char *text, size_t len)
 {
     static const enum pop3_command all[] = {
-        POP3_CMD_CAPA, POP3_CMD_STLS, POP3_CMD_USER, POP3_CMD_PASS, POP3_CMD_STAT, POP3_CMD_UIDL,
-        POP3_CMD_LIST, POP3_CMD_RETR, POP3_CMD_DELE, POP3_CMD_NOOP, POP3_CMD_QUIT};
+        POP3_CMD_CAPA, POP3_CMD_STLS, POP3_CMD_USER, POP3_CMD_PASS, POP3_CMD_APOP,
+        POP3_CMD_AUTH, POP3_CMD_STAT, POP3_CMD_UIDL, POP3_CMD_LIST, POP3_CMD_RETR,
+        POP3_CMD_DELE, POP3_CMD_NOOP, POP3_CMD_QUIT};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         const char *name = pop3_command_name(all[i]);
         size_t n = strlen(name);
@@ -210,7 +215,8 @@ static enum pop3_sent try_command(struct play *play, const char *text, size_t le
 static void step_command(struct play *play, char *text, bool expected)
 {
     size_t len = unescape(text, strlen(text));
-    enum pop3_sent sent = try_command(play, text, len);
+    enum pop3_sent sent = play->core.state == POP3_CHALLENGE ? pop3_respond(&play->core, text, len)
+                                                             : try_command(play, text, len);
 
     if (expected) {
         assert_int_equal(sent, POP3_SENT);

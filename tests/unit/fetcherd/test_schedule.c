@@ -108,6 +108,44 @@ static void test_wake(void **state)
     assert_int_equal(schedule_wake(&set), INT64_MAX);
 }
 
+static void test_spread(void **state)
+{
+    (void)state;
+    enum { MANY = 1000 };
+    static struct account accounts[MANY];
+    static struct account *items[MANY];
+    struct account_set set = {.items = items, .count = MANY};
+    int64_t first = INT64_MAX, last = 0;
+
+    for (size_t i = 0; i < MANY; i++) {
+        accounts[i] = (struct account){.enabled = true, .next_poll = i ? NOW - 7 : NOW + 7};
+        items[i] = &accounts[i];
+    }
+    schedule_spread(&set, NOW, 15 * CLOCK_MINUTE);
+    assert_int_equal(accounts[0].next_poll, NOW + 7);
+    for (size_t i = 1; i < MANY; i++) {
+        first = accounts[i].next_poll < first ? accounts[i].next_poll : first;
+        last = accounts[i].next_poll > last ? accounts[i].next_poll : last;
+    }
+    assert_in_range(first, NOW, NOW + 10 * CLOCK_SECOND);
+    assert_in_range(last, NOW + 90 * CLOCK_SECOND, NOW + 100 * CLOCK_SECOND);
+}
+
+static void test_what_servers_want(void **state)
+{
+    (void)state;
+    struct account a = {.enabled = true, .continued = true, .round = 1, .next_poll = NOW};
+
+    a.login_delay = CLOCK_HOUR;
+    schedule_respect_login_delay(&a, NOW);
+    assert_int_equal(a.next_poll, NOW + CLOCK_HOUR);
+    assert_false(schedule_is_due(&a, NOW)); /* by hand, but it goes on with the poll before */
+    assert_true(schedule_is_due(&a, NOW + CLOCK_HOUR));
+    schedule_after_permanent(&a, NOW);
+    assert_in_range(a.next_poll, NOW + 4 * CLOCK_HOUR, NOW + 8 * CLOCK_HOUR);
+    assert_int_equal(a.failures, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -117,6 +155,8 @@ int main(void)
         cmocka_unit_test(test_due),
         cmocka_unit_test(test_bad_passwords_pause),
         cmocka_unit_test(test_wake),
+        cmocka_unit_test(test_spread),
+        cmocka_unit_test(test_what_servers_want),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,357 @@
+"""Logging in: every mechanism against a server that really has it, and a wrong password for each."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+
+from tests.harness import cyrus
+from tests.harness.dovecot import Dovecot
+from tests.harness.mail import assert_same, simple
+from tests.harness.mailutils import Mailutils
+from tests.harness.scripted import CLOSE, ScriptedPop3
+
+PASSWORD = 's3cret pass,="word"'
+TOKEN = "ya29.token-of-the-tests"
+
+BY_PASSWORD = (
+    "basic",
+    "plain",
+    "login",
+    "cram-md5",
+    "digest-md5",
+    "apop",
+    "scram-sha-1",
+    "scram-sha-256",
+)
+BY_TOKEN = ("xoauth2", "oauthbearer")
+
+
+class Introspection:
+    """Says of one token that it is good, and whose it is."""
+
+    def __init__(self):
+        self.users = {}
+        users = self.users
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                token = parse_qs(urlparse(self.path).query).get("token", [""])[0]
+                known = token in users
+                body = json.dumps({"active": known, "username": users.get(token, "")}).encode()
+                self.send_response(200 if known else 401)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/introspect?token="
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    server = Introspection()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def many_ways(place, authority, tokens):
+    """A Dovecot with every mechanism that it has."""
+    mechanisms = (
+        "plain login cram-md5 digest-md5 apop scram-sha-1 scram-sha-256 xoauth2 oauthbearer"
+    )
+    home = place / "dovecot-auth"
+    with Dovecot(home, authority, mechanisms=mechanisms, introspection=tokens.url) as server:
+        yield server
+
+
+@pytest.fixture
+def trusting(make_ferry, authority, smtp):
+    return make_ferry(smtp.port, env={"SSL_CERT_FILE": str(authority.cert)})
+
+
+@pytest.fixture
+def user(request, many_ways):
+    name = "auth-" + "".join(c if c.isalnum() else "-" for c in request.node.name.lower())
+    return many_ways.add_user(name, PASSWORD)
+
+
+def account(ferry, port, user, password, auth, tls="implicit", host="localhost"):
+    more = ("--auth", auth)
+    ferry.add_account(
+        "acc",
+        port,
+        user,
+        password,
+        f"{user.split('@')[0]}@corp.example",
+        tls=tls,
+        host=host,
+        more=more,
+    )
+
+
+def says_the_method(server, user):
+    """What Dovecot logged of the logins of a user."""
+    lines = [one for one in server.log().splitlines() if f"Login: user=<{user}>" in one]
+    return {one.split("method=")[1].split(",")[0] for one in lines}
+
+
+def fetches(ferry, server, smtp, user):
+    sent = [server.drop(user, simple(f"number {n}")) for n in range(3)]
+    assert ferry.fetch("acc") == 0, ferry.account("acc")["error"] + ferry.log("fetcherd")[-2000:]
+    smtp.wait_count(user, 3)
+    smtp.settle()
+    assert_same(sent, smtp.messages(user))
+
+
+ON_THE_WIRE = {"basic": "PLAIN"}
+
+
+@pytest.mark.parametrize("auth", BY_PASSWORD)
+@pytest.mark.parametrize("tls", ["implicit", "none"])
+def test_every_mechanism(trusting, many_ways, smtp, user, auth, tls):
+    port = many_ways.port_tls if tls == "implicit" else many_ways.port
+    account(trusting, port, user, PASSWORD, auth, tls)
+    fetches(trusting, many_ways, smtp, user)
+    assert says_the_method(many_ways, user) == {ON_THE_WIRE.get(auth, auth.upper())}
+    in_clear = trusting.events("fetcherd", "password-in-clear")
+    assert bool(in_clear) == (tls == "none" and auth in ("basic", "plain", "login"))
+    assert not trusting.secrets_in_clear(PASSWORD)
+
+
+@pytest.mark.parametrize("auth", BY_PASSWORD)
+def test_wrong_password(trusting, many_ways, user, auth):
+    account(trusting, many_ways.port_tls, user, "not it", auth)
+    many_ways.drop(user, simple("kept"))
+    assert trusting.fetch("acc") != 0
+    shown = trusting.account("acc")
+    assert shown["failures"] == 1 and "Authentication failed" in shown["error"]
+    refused = many_ways.log().count(f"user=<{user}>, method=")
+    assert refused == 1, "one wrong password is said once"
+    assert many_ways.count(user) == 1
+    for _ in range(2):
+        trusting.fetch("acc")
+    assert trusting.events("fetcherd", "account-paused")
+
+
+@pytest.mark.parametrize("auth", BY_TOKEN)
+def test_token(trusting, many_ways, tokens, smtp, user, auth):
+    tokens.users[TOKEN + user] = user
+    account(trusting, many_ways.port_tls, user, TOKEN + user, auth)
+    fetches(trusting, many_ways, smtp, user)
+    assert says_the_method(many_ways, user) == {auth.upper()}
+    assert not trusting.secrets_in_clear(TOKEN + user)
+
+
+@pytest.mark.parametrize("auth", BY_TOKEN)
+def test_wrong_token(trusting, many_ways, user, auth):
+    account(trusting, many_ways.port_tls, user, "expired", auth)
+    many_ways.drop(user, simple("kept"))
+    assert trusting.fetch("acc") != 0
+    shown = trusting.account("acc")
+    assert shown["failures"] == 1 and "-ERR" in shown["error"] and "before: {" in shown["error"]
+    assert many_ways.count(user) == 1
+
+
+@pytest.mark.parametrize("auth", BY_TOKEN)
+def test_no_token_without_tls(trusting, many_ways, user, auth):
+    account(trusting, many_ways.port, user, TOKEN, auth, tls="none")
+    assert trusting.fetch("acc") != 0
+    assert "not secure" in trusting.account("acc")["error"]
+
+
+def test_auto_takes_the_strongest(trusting, many_ways, smtp, user):
+    account(trusting, many_ways.port_tls, user, PASSWORD, "auto")
+    fetches(trusting, many_ways, smtp, user)
+    assert says_the_method(many_ways, user) == {"SCRAM-SHA-256"}
+
+
+def test_auto_says_a_wrong_password_once(trusting, many_ways, user):
+    account(trusting, many_ways.port_tls, user, "not it", "auto")
+    assert trusting.fetch("acc") != 0
+    assert many_ways.log().count(f"user=<{user}>, method=") == 1
+
+
+# --- odd servers ---------------------------------------------------------------------------
+
+SASL = ("UIDL", "USER", "SASL SCRAM-SHA-256 CRAM-MD5 PLAIN")
+
+
+@pytest.fixture
+def clear(make_ferry, smtp):
+    return make_ferry(smtp.port)
+
+
+def test_auto_goes_on_where_nothing_was_given_away(clear, smtp):
+    """Mechanisms that are listed but refused before the password matters are passed over."""
+    script = {
+        "AUTH SCRAM*": b"-ERR not today\r\n",
+        "AUTH CRAM-MD5": b"+ not base64!\r\n",
+        "[*]": b"-ERR cancelled\r\n",
+        "AUTH PLAIN*": b"+OK in\r\n",
+    }
+    with ScriptedPop3([simple("x")], script, capabilities=SASL) as server:
+        account(clear, server.port, "u", "secret", "auto", tls="none", host="127.0.0.1")
+        assert clear.fetch("acc") == 0
+        assert [one.split()[1] for one in server.heard("AUTH *")] == [
+            "SCRAM-SHA-256",
+            "CRAM-MD5",
+            "PLAIN",
+        ]
+        assert server.heard("[*]") == ["*"]
+
+
+def test_no_success_without_the_servers_proof(clear):
+    """+OK in the midst of SCRAM is a server that does not know the password, and gets nothing weaker."""
+    script = {"AUTH SCRAM*": b"+OK come in\r\n"}
+    with ScriptedPop3([simple("x")], script, capabilities=SASL) as server:
+        account(clear, server.port, "u", "secret", "auto", tls="none", host="127.0.0.1")
+        assert clear.fetch("acc") != 0
+        assert "prove" in clear.account("acc")["error"]
+        assert len(server.heard("AUTH *")) == 1 and not server.heard("PASS *")
+
+
+@pytest.mark.parametrize("code", ["[SYS/TEMP]", "[IN-USE]", "[LOGIN-DELAY]"])
+def test_codes_that_mean_no_bad_password(clear, code):
+    script = {"AUTH PLAIN*": f"-ERR {code} later\r\n".encode()}
+    with ScriptedPop3([simple("x")], script, capabilities=("UIDL", "SASL PLAIN")) as server:
+        account(clear, server.port, "u", "secret", "plain", tls="none", host="127.0.0.1")
+        for _ in range(4):
+            clear.fetch("acc")
+        assert not clear.events("fetcherd", "account-paused")
+
+
+def test_a_method_that_is_not_offered(clear):
+    with ScriptedPop3([simple("x")], capabilities=("UIDL", "SASL PLAIN")) as server:
+        account(clear, server.port, "u", "secret", "cram-md5", tls="none", host="127.0.0.1")
+        assert clear.fetch("acc") != 0
+        shown = clear.account("acc")["error"]
+        assert "does not offer" in shown and "PLAIN" in shown
+        assert not server.heard("AUTH *") and not server.heard("USER *")
+
+
+@pytest.mark.parametrize(
+    "greeting", [b"+OK <1896.697170952@dbc.mtview.ca.us>", b"+OK hi <a@[127.0.0.1]> there"]
+)
+def test_apop_timestamp(clear, greeting):
+    import hashlib
+
+    stamp = greeting[greeting.index(b"<") : greeting.index(b">") + 1]
+    script = {"GREETING": greeting + b"\r\n", "APOP *": b"+OK in\r\n"}
+    with ScriptedPop3([simple("x")], script) as server:
+        account(clear, server.port, "mrose", "tanstaaf", "apop", tls="none", host="127.0.0.1")
+        assert clear.fetch("acc") == 0
+        digest = hashlib.md5(stamp + b"tanstaaf").hexdigest()
+        assert server.heard("APOP *") == [f"APOP mrose {digest}"]
+
+
+@pytest.mark.parametrize(
+    "stamp", [b"", b"<>", b"<a@>", b"<@b>", b"<a\x80\xff@b>", b"<a b@c>", b"<a@b", b"<a@b@c>"]
+)
+def test_apop_wants_a_real_timestamp(clear, stamp):
+    script = {"GREETING": b"+OK ready " + stamp + b"\r\n"}
+    with ScriptedPop3([simple("x")], script) as server:
+        account(clear, server.port, "u", "secret", "apop", tls="none", host="127.0.0.1")
+        assert clear.fetch("acc") != 0
+        assert "timestamp" in clear.account("acc")["error"]
+        assert not server.heard("APOP *") and not server.heard("USER *")
+
+
+def test_auto_takes_no_apop_without_tls(clear):
+    script = {"GREETING": b"+OK <1.2@pop.example>\r\n"}
+    with ScriptedPop3([simple("x")], script) as server:
+        account(clear, server.port, "u", "secret", "auto", tls="none", host="127.0.0.1")
+        assert clear.fetch("acc") == 0
+        assert not server.heard("APOP *") and server.heard("PASS *")
+
+
+def test_server_that_hangs_up_within_the_exchange(clear):
+    script = {"AUTH CRAM-MD5": [b"+ PDFAeD4=\r\n", CLOSE]}
+    with ScriptedPop3([simple("x")], script, capabilities=("SASL CRAM-MD5",)) as server:
+        account(clear, server.port, "u", "secret", "auto", tls="none", host="127.0.0.1")
+        assert clear.fetch("acc") != 0
+        assert not server.heard("PASS *")
+
+
+# --- NTLM, with Cyrus SASL -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def spa(place):
+    if not cyrus.pop3d():
+        pytest.skip("there is no cyrus-pop3d to be had")
+    with cyrus.Cyrus(place / "cyrus") as server:
+        yield server
+
+
+@pytest.mark.parametrize("auth", ["ntlm", "ntlmv1", "auto"])
+def test_ntlm(clear, spa, smtp, auth):
+    user = spa.add_user(f"ntlm-{auth}", "Geheim, 1")
+    account(clear, spa.port, user, "Geheim, 1", auth, tls="none", host="127.0.0.1")
+    for n in range(3):
+        spa.drop(user, simple(f"number {n}"))
+    assert clear.fetch("acc") == 0, clear.account("acc")["error"]
+    smtp.wait_count(user, 3)
+    smtp.settle()
+    got = b"".join(smtp.messages(user))
+    for n in range(3):  # Cyrus puts fields of its own into the header
+        assert got.count(f"Subject: number {n}\n".encode()) == 1
+    assert not clear.events("fetcherd", "password-in-clear")
+
+
+@pytest.mark.parametrize("auth", ["ntlm", "ntlmv1"])
+def test_ntlm_wrong_password(clear, spa, smtp, auth):
+    user = spa.add_user(f"wrong-{auth}", "right")
+    spa.drop(user, simple("kept"))
+    account(clear, spa.port, user, "wrong", auth, tls="none", host="127.0.0.1")
+    for _ in range(3):
+        assert clear.fetch("acc") != 0
+    assert "-ERR" in clear.account("acc")["error"]
+    assert clear.events("fetcherd", "account-paused")
+    clear.ctl_ok("account", "set", "acc", "--password-stdin", stdin="right\n")
+    clear.ctl_ok("account", "enable", "acc")
+    assert clear.fetch("acc") == 0
+    smtp.wait_count(user, 1)  # it was kept
+
+
+# --- one more make -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def gnu(place):
+    if not Mailutils.there():
+        pytest.skip("mailutils-pop3d is not installed")
+    with Mailutils(place / "mailutils") as server:
+        yield server
+
+
+@pytest.mark.parametrize("auth", ["basic", "auto"])
+def test_mailutils(clear, gnu, smtp, auth):
+    user = gnu.add_user(f"gnu-{auth}", "a secret")
+    for n in range(3):
+        gnu.drop(f"gnu-{auth}", simple(f"number {n}"))
+    account(clear, gnu.port, user, "a secret", auth, tls="none", host="127.0.0.1")
+    assert clear.fetch("acc") == 0, clear.account("acc")["error"]
+    smtp.wait_count(f"gnu-{auth}", 3)
+    assert gnu.count(f"gnu-{auth}") == 0
+    assert clear.events("fetcherd", "password-in-clear")
+
+
+def test_mailutils_wrong_password(clear, gnu):
+    user = gnu.add_user("gnu-wrong", "right")
+    gnu.drop("gnu-wrong", simple("kept"))
+    account(clear, gnu.port, user, "wrong", "auto", tls="none", host="127.0.0.1")
+    assert clear.fetch("acc") != 0
+    assert "-ERR" in clear.account("acc")["error"] and gnu.count("gnu-wrong") == 1

@@ -1,0 +1,130 @@
+"""A private Cyrus pop3d, for the NTLM of Cyrus SASL.
+
+Debian's cyrus-pop3d and dovecot-pop3d exclude each other, so the one program that is in it is taken
+out of the package and run from a directory of the tests'; the rest comes from cyrus-common.
+"""
+
+import getpass
+import os
+import pwd
+import shutil
+import smtplib
+import subprocess
+from pathlib import Path
+
+from .dovecot import served
+from .process import Process, free_port, wait_listening
+
+_BIN = Path("/usr/lib/cyrus/bin")
+_UNPACKED = Path(__file__).resolve().parent.parent.parent / "build/cyrus-pop3d"
+
+_IMAPD_CONF = """\
+configdirectory: {home}/conf
+defaultpartition: default
+partition-default: {home}/mail
+proc_path: {home}/run/proc
+mboxname_lockpath: {home}/run/lock
+cyrus_user: {user}
+servername: localhost
+defaultdomain: {realm}
+virtdomains: off
+popminpoll: 0
+autocreate_quota: 0
+autocreate_post: yes
+autocreate_users: anyone
+allowplaintext: yes
+sasl_pwcheck_method: auxprop
+sasl_auxprop_plugin: sasldb
+sasl_sasldb_path: {home}/conf/sasldb2
+sasl_mech_list: {mechanisms}
+"""
+
+_CYRUS_CONF = """\
+START {{
+  recover cmd="{bin}/ctl_cyrusdb -r"
+}}
+SERVICES {{
+  pop3 cmd="{pop3d} -C {home}/imapd.conf" listen="127.0.0.1:{port}" prefork=0 proto=tcp4
+  lmtp cmd="{bin}/lmtpd -a -C {home}/imapd.conf" listen="127.0.0.1:{lmtp}" prefork=0 proto=tcp4
+}}
+EVENTS {{
+}}
+"""
+
+
+def pop3d():
+    """Where the program is, or None when it can't be had."""
+    installed, unpacked = _BIN / "pop3d", _UNPACKED / "usr/lib/cyrus/bin/pop3d"
+    if installed.exists():
+        return installed
+    if not (_BIN / "master").exists() or not shutil.which("apt-get"):
+        return None
+    if not unpacked.exists():
+        draft = _UNPACKED.with_name(f"cyrus-pop3d.{os.getpid()}")
+        draft.mkdir(parents=True)
+        fetch = ["apt-get", "-o", "APT::Sandbox::User=root", "download", "cyrus-pop3d"]
+        subprocess.run(fetch, cwd=draft, capture_output=True, timeout=120)
+        for package in draft.glob("*.deb"):
+            subprocess.run(["dpkg-deb", "-x", package, draft], check=True)
+        try:
+            draft.rename(_UNPACKED)
+        except OSError:  # somebody else was faster
+            shutil.rmtree(draft)
+    return unpacked if unpacked.exists() else None
+
+
+class Cyrus:
+    """`with Cyrus(home) as server:`, then add_user(), drop(), count()."""
+
+    def __init__(self, home, mechanisms="NTLM"):
+        self.home = Path(home)
+        self.realm = "localhost"
+        self.port, self._lmtp = free_port(), free_port()
+        user = "cyrus" if os.geteuid() == 0 else getpass.getuser()
+        self._owner = pwd.getpwnam(user)
+        for part in ("conf", "mail", "run", "run/proc", "run/lock"):
+            (self.home / part).mkdir(parents=True, exist_ok=True)
+        self._conf = self.home / "imapd.conf"
+        more = {"home": self.home, "user": user, "realm": self.realm, "mechanisms": mechanisms}
+        self._conf.write_text(_IMAPD_CONF.format(**more))
+        (self.home / "cyrus.conf").write_text(
+            _CYRUS_CONF.format(
+                home=self.home, bin=_BIN, pop3d=pop3d(), port=self.port, lmtp=self._lmtp
+            )
+        )
+        self._own()
+
+    def _own(self):
+        if os.geteuid() == 0:
+            for path in [self.home, *self.home.rglob("*")]:
+                os.chown(path, self._owner.pw_uid, self._owner.pw_gid)
+
+    def start(self):
+        argv = [_BIN / "master", "-C", self._conf, "-M", self.home / "cyrus.conf", "-D"]
+        argv += ["-p", self.home / "run/master.pid"]
+        self._process = Process(argv, self.home / "master.log", name="cyrus-master")
+        wait_listening(self.port, what="Cyrus pop3d")
+        wait_listening(self._lmtp, what="Cyrus lmtpd")
+        return self
+
+    def stop(self):
+        self._process.stop()
+
+    __enter__ = start
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def add_user(self, name, password="secret"):
+        argv = ["/usr/sbin/saslpasswd2", "-p", "-c", "-f", self.home / "conf/sasldb2"]
+        argv += ["-u", self.realm, name]
+        subprocess.run(argv, input=password.encode(), check=True, capture_output=True)
+        self._own()
+        return name
+
+    def drop(self, name, raw):
+        """Bring a message in by LMTP; gives what POP3 will serve of it, but for the lines that
+        Cyrus puts on top."""
+        with smtplib.LMTP("127.0.0.1", self._lmtp) as lmtp:
+            lmtp.sendmail("from@origin.example", [name], raw)
+        return served(raw)
