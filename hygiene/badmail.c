@@ -4,11 +4,26 @@
 #include "hygiene/form.h"
 #include "lib/clock.h"
 #include "lib/log.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+static const char *const outcome_names[] = {
+    [BADMAIL_UNKNOWN] = "unknown",
+    [BADMAIL_PENDING] = "pending",
+    [BADMAIL_CERTAIN] = "badmail",
+    [BADMAIL_DAMAGED] = "damaged",
+};
+static_assert(sizeof outcome_names / sizeof outcome_names[0] == BADMAIL_OUTCOMES,
+              "a name for each outcome");
+
+const char *badmail_outcome_name(enum badmail_outcome outcome)
+{
+    return outcome_names[outcome];
+}
 
 static void describe_open(struct message_reader *r, struct badmail *b)
 {
@@ -36,10 +51,14 @@ void badmail_describe(const struct spool *spool, enum spool_dir dir, const char 
     (void)snprintf(b->decided_by, sizeof b->decided_by, "%s", decided_by);
     (void)snprintf(b->reason, sizeof b->reason, "%s", reason);
     struct message_reader *r = message_open(spool, dir, id, &err);
-    if (r == NULL)
-        return;
-    describe_open(r, b);
-    message_close(r);
+    if (r != NULL) {
+        describe_open(r, b);
+        message_close(r);
+    }
+    if ((r == NULL || !form_whole(spool, dir, id, &err)) && err.kind == ERROR_PERMANENT) {
+        (void)snprintf(b->decided_by, sizeof b->decided_by, "%s", LEDGER_DAMAGED);
+        (void)snprintf(b->reason, sizeof b->reason, "%s", err.text);
+    }
 }
 
 static bool move_in(struct hygiene *h, const char *id, enum spool_dir from)
@@ -55,7 +74,7 @@ static bool move_in(struct hygiene *h, const char *id, enum spool_dir from)
 static void tell(struct hygiene *h, const char *id)
 {
     struct badmail b;
-    bus_outcome(h->d->bus, id, "badmail");
+    bus_outcome(h->d->bus, id, badmail_outcome_name(ledger_badmail_outcome(h->d->db, id)));
     if (!ledger_badmail(h->d->db, id, &b))
         return;
     LOG(LOG_WARN, "quarantined", KV("id", id), KV("account", b.account), KV("sender", b.sender),

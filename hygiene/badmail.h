@@ -6,9 +6,13 @@
 #include "hygiene/ledger.h"
 
 /* Fills in what the file <id>.eml in dir says of itself: account, envelope, subject, size. A
- * damaged file leaves these empty. Give b back to ledger_badmail_free. */
+ * damaged file leaves these empty, and decides by itself: LEDGER_DAMAGED, with what is wrong as the
+ * reason. Give b back to ledger_badmail_free. */
 void badmail_describe(const struct spool *spool, enum spool_dir dir, const char *id,
                       const char *decided_by, const char *reason, struct badmail *b);
+
+/* "unknown", "pending", "badmail", "damaged": the words of outcomes. */
+const char *badmail_outcome_name(enum badmail_outcome outcome);
 
 /* The last step into quarantine, behind the commit of the rows: renames these messages, syncs
  * badmail/, commits that they have entered, and then tells fetcherd (which deletes them at the POP3

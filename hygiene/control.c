@@ -2,7 +2,6 @@
 #include "hygiene/badmail.h"
 #include "hygiene/hygiene.h"
 #include "hygiene/ledger.h"
-#include <assert.h>
 
 #define OUTCOMES_MAX 500
 
@@ -32,14 +31,6 @@ static json_t *answer_status(struct daemon *d, const json_t *request)
     return bus_ok(status);
 }
 
-static const char *const outcome_names[] = {
-    [BADMAIL_UNKNOWN] = "unknown",
-    [BADMAIL_PENDING] = "pending",
-    [BADMAIL_CERTAIN] = "badmail",
-};
-static_assert(sizeof outcome_names / sizeof outcome_names[0] == BADMAIL_OUTCOMES,
-              "a name for each outcome");
-
 /* What became of these ids, as far as hygiene decided it. */
 static json_t *answer_outcomes(struct daemon *d, const json_t *request)
 {
@@ -51,7 +42,7 @@ static json_t *answer_outcomes(struct daemon *d, const json_t *request)
         const char *id = json_string_value(json_array_get(ids, i));
         if (id != NULL)
             (void)json_object_set_new(
-                states, id, json_string(outcome_names[ledger_badmail_outcome(d->db, id)]));
+                states, id, json_string(badmail_outcome_name(ledger_badmail_outcome(d->db, id))));
     }
     return bus_ok(json_pack("{s:o}", "states", states));
 }

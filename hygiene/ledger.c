@@ -133,13 +133,16 @@ bool ledger_is_badmail(struct db *db, const char *id)
 
 enum badmail_outcome ledger_badmail_outcome(struct db *db, const char *id)
 {
-    sqlite3_stmt *st =
-        db_query(db, "SELECT entered OR state > 0 FROM badmail WHERE id = ?1", DB_TEXT(id));
+    sqlite3_stmt *st = db_query(
+        db, "SELECT entered OR state > 0, decided_by FROM badmail WHERE id = ?1", DB_TEXT(id));
     if (!db_row(db, st))
         return BADMAIL_UNKNOWN;
     bool certain = db_column_int(st, 0) != 0;
+    bool damaged = strcmp(db_column_text(st, 1), LEDGER_DAMAGED) == 0;
     db_done(st);
-    return certain ? BADMAIL_CERTAIN : BADMAIL_PENDING;
+    if (!certain)
+        return BADMAIL_PENDING;
+    return damaged ? BADMAIL_DAMAGED : BADMAIL_CERTAIN;
 }
 
 void ledger_badmail_entered(struct db *db, const char *id)

@@ -47,8 +47,16 @@ void ledger_hold(struct db *db, const struct badmail *b);
 MUST_CHECK bool ledger_badmail(struct db *db, const char *id, struct badmail *b);
 bool ledger_is_badmail(struct db *db, const char *id);
 /* What may be told of it. Certain: its file is or was in badmail/ for good, so that the POP3
- * server's copy may go. Pending: the verdict stands, the file is on its way. */
-enum badmail_outcome { BADMAIL_UNKNOWN, BADMAIL_PENDING, BADMAIL_CERTAIN, BADMAIL_OUTCOMES };
+ * server's copy may go. Damaged: so is this, but the file is no true copy. Pending: the verdict
+ * stands, the file is on its way. */
+enum badmail_outcome {
+    BADMAIL_UNKNOWN,
+    BADMAIL_PENDING,
+    BADMAIL_CERTAIN,
+    BADMAIL_DAMAGED,
+    BADMAIL_OUTCOMES
+};
+#define LEDGER_DAMAGED "form:damaged" /* decided_by, of what our disk has damaged */
 enum badmail_outcome ledger_badmail_outcome(struct db *db, const char *id);
 /* Behind the sync of badmail/. */
 void ledger_badmail_entered(struct db *db, const char *id);

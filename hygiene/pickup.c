@@ -225,7 +225,8 @@ static void hand_on(struct pickup *p, const char *id)
     if (renameat(dir, spool_name(from, id, "new"), dir, spool_name(to, id, "eml")) < 0 &&
         errno != ENOENT) {
         LOG(LOG_ALARM, "move-failed", KV("id", id), KV("error", strerror(errno)));
-        return; /* .drop stays, and the next start goes on here */
+        g_queue_push_tail(&p->later, g_strdup(id));
+        return;
     }
     (void)unlinkat(dir, spool_name(from, id, "drop"), 0);
     bus_ring(p->h->d->bus, "outgoing", id);
@@ -295,13 +296,26 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
     syncpool_run(p->h->sync, fds, p->turn_count, outgoing_fd(p), on_synced, p);
 }
 
+/* Goes on where a crash, or a rename that failed, cut a drop off. */
+static void recover_drop(struct pickup *p, const char *id)
+{
+    char name[256];
+    if (ledger_drop(p->h->d->db, id, name) == DROP_TAKEN)
+        hand_on(p, id);
+    else
+        g_queue_push_tail(&p->waiting, g_strdup(id));
+}
+
 static void on_round(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
     struct pickup *p = arg;
-    for (char *id; (id = g_queue_pop_head(&p->later)) != NULL;)
-        g_queue_push_tail(&p->waiting, id);
+    for (guint n = g_queue_get_length(&p->later); n > 0; n--) {
+        char *id = g_queue_pop_head(&p->later);
+        recover_drop(p, id);
+        g_free(id);
+    }
     want_turn(p);
 }
 
@@ -315,15 +329,6 @@ static bool parse_own(const char *name, const char *suffix, char id[static ID_SI
     memcpy(id, name, ID_LEN);
     id[ID_LEN] = '\0';
     return true;
-}
-
-static void recover_drop(struct pickup *p, const char *id)
-{
-    char name[256];
-    if (ledger_drop(p->h->d->db, id, name) == DROP_TAKEN)
-        hand_on(p, id);
-    else
-        g_queue_push_tail(&p->waiting, g_strdup(id));
 }
 
 /* A copy without its drop. Taken: of the two last steps only the unlink reached the disk. Otherwise

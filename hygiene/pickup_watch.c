@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glib.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,9 @@
 #define TURN_MAX     256  /* claims in one turn of the loop */
 #define NAMES_MAX    2048 /* names read in one turn */
 #define WALK_SECONDS 5
-#define QUIET_MS     3000
+#define QUIET_MS     120000
+#define CLOSED_MAX   100000
+#define WATCHED      (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MODIFY | IN_DELETE | IN_MOVED_FROM | IN_ONLYDIR)
 
 struct pickup_watch {
     const struct spool *spool;
@@ -27,9 +30,9 @@ struct pickup_watch {
     void *arg;
     int inotify_fd;
     struct event *notified, *unasked, *turn;
-    DIR *walk;   /* under way, over as many turns as it takes; NULL: none */
-    bool again;  /* something has changed since it began */
-    bool unsure; /* it met a file that may be complete soon, which nobody will tell */
+    DIR *walk;          /* under way, over as many turns as it takes; NULL: none */
+    bool again;         /* something has changed since it began */
+    GHashTable *closed; /* names that inotify has shown closed by their writer, or moved in */
 };
 
 enum writing { WRITING_NO, WRITING_YES, WRITING_UNKNOWN };
@@ -49,8 +52,9 @@ static bool is_quiet(const struct stat *st)
     return clock_now() - changed >= QUIET_MS;
 }
 
-/* *unsure is set when only time will tell. */
-static bool is_complete(int fd, bool *unsure)
+/* A lease is for the file's owner only. Of another's file inotify has told that its writer closed
+ * it; one from before our time must have been quiet for long. */
+static bool is_complete(const struct pickup_watch *w, int fd, const char *name)
 {
     struct stat st;
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
@@ -58,9 +62,7 @@ static bool is_complete(int fd, bool *unsure)
     enum writing writing = is_written(fd);
     if (writing != WRITING_UNKNOWN)
         return writing == WRITING_NO;
-    bool quiet = is_quiet(&st);
-    *unsure = *unsure || !quiet;
-    return quiet;
+    return g_hash_table_contains(w->closed, name) || is_quiet(&st);
 }
 
 static bool named_as_mail(const char *name)
@@ -75,14 +77,14 @@ static bool take(struct pickup_watch *w, const char *name)
                     O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) /* a link, a FIFO's other end, not readable: left alone, and counted by status */
         return false;
-    bool complete = is_complete(fd, &w->unsure);
+    bool complete = is_complete(w, fd, name);
     (void)close(fd);
     return complete;
 }
 
 static bool begin(struct pickup_watch *w)
 {
-    w->again = w->unsure = false;
+    w->again = false;
     int fd = openat(spool_fd(w->spool, SPOOL_PICKUP), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     w->walk = fd >= 0 ? fdopendir(fd) : NULL;
     if (w->walk == NULL)
@@ -122,8 +124,6 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
         w->fn(w->arg, claims, n);
     if (w->walk != NULL || w->again)
         turn_in(w, 0);
-    else if (w->unsure)
-        turn_in(w, 1);
 }
 
 static void look(struct pickup_watch *w)
@@ -139,12 +139,30 @@ static void on_unasked(evutil_socket_t fd, short what, void *arg)
     look(arg);
 }
 
+/* Closed, until somebody writes again. */
+static void note(struct pickup_watch *w, const struct inotify_event *event)
+{
+    if ((event->mask & IN_Q_OVERFLOW) != 0 || g_hash_table_size(w->closed) >= CLOSED_MAX)
+        g_hash_table_remove_all(w->closed);
+    if (event->len == 0 || !named_as_mail(event->name))
+        return;
+    if ((event->mask & (IN_CLOSE_WRITE | IN_MOVED_TO)) != 0)
+        (void)g_hash_table_add(w->closed, g_strdup(event->name));
+    else
+        (void)g_hash_table_remove(w->closed, event->name);
+}
+
 static void on_notified(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
     char events[8192] __attribute__((aligned(__alignof__(struct inotify_event))));
-    while (read(fd, events, sizeof events) > 0)
-        ; /* which names does not matter: the walk sees them all */
+    for (ssize_t n; (n = read(fd, events, sizeof events)) > 0;) {
+        for (ssize_t at = 0; at < n;) {
+            const struct inotify_event *event = (const struct inotify_event *)(events + at);
+            note(arg, event);
+            at += (ssize_t)(sizeof *event + event->len);
+        }
+    }
     look(arg);
 }
 
@@ -154,13 +172,16 @@ struct pickup_watch *pickup_watch_new(struct event_base *base, const struct spoo
     struct pickup_watch *w = calloc(1, sizeof *w);
     if (w == NULL)
         abort();
-    *w = (struct pickup_watch){.spool = spool, .fn = fn, .arg = arg};
+    *w = (struct pickup_watch){.spool = spool,
+                               .fn = fn,
+                               .arg = arg,
+                               .closed =
+                                   g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL)};
     (void)signal(SIGIO, SIG_IGN); /* a writer that comes while we hold the lease */
     char path[4200];
     (void)snprintf(path, sizeof path, "%s/%s", spool_path(spool), spool_dir_name(SPOOL_PICKUP));
     w->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (w->inotify_fd < 0 ||
-        inotify_add_watch(w->inotify_fd, path, IN_CLOSE_WRITE | IN_MOVED_TO | IN_ONLYDIR) < 0)
+    if (w->inotify_fd < 0 || inotify_add_watch(w->inotify_fd, path, WATCHED) < 0)
         LOG(LOG_WARN, "watch-failed", KV("dir", path), KV("error", strerror(errno)),
             KV("meaning", "drops are found a few seconds late"));
     w->notified = event_new(base, w->inotify_fd, EV_READ | EV_PERSIST, on_notified, w);
@@ -190,5 +211,6 @@ void pickup_watch_free(struct pickup_watch *w)
         (void)closedir(w->walk);
     if (w->inotify_fd >= 0)
         (void)close(w->inotify_fd);
+    g_hash_table_destroy(w->closed);
     free(w);
 }

@@ -48,7 +48,8 @@ static void hold_all(struct rejected *r, const json_t *why)
     for (size_t i = 0; i < r->count; i++) {
         struct badmail b;
         badmail_describe(h->spool, SPOOL_REJECTED, r->ids[i], "relay", "", &b);
-        take_why(&b, json_object_get(why, r->ids[i]));
+        if (strcmp(b.decided_by, LEDGER_DAMAGED) != 0)
+            take_why(&b, json_object_get(why, r->ids[i]));
         ledger_hold(h->d->db, &b);
         ledger_badmail_free(&b);
     }

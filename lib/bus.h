@@ -43,7 +43,7 @@ void bus_publish(struct bus *bus, const char *topic, json_t *body);
 /* Topic "bell": `dir` ("incoming", "outgoing", "rejected", "pickup") has ids; NULL id means "scan".
  */
 void bus_ring(struct bus *bus, const char *dir, const char *id);
-/* Topic "outcome": {"id":..., "state": "delivered" | "badmail"}. */
+/* Topic "outcome": {"id":..., "state": "delivered" | "badmail" | "damaged"}. */
 void bus_outcome(struct bus *bus, const char *id, const char *state);
 
 /* Asks PEER; takes over the reference of request. fn is called exactly once, from the loop, unless

@@ -111,3 +111,22 @@ def test_told_only_when_it_lies_there_for_good(make_ferry):
         ferry.start("hygiene")
         assert ferry.badmail() == [row]
         assert spool_message(path)[1] == message
+
+
+def test_a_copy_damaged_on_our_disk_is_fetched_again(make_ferry):
+    """It is kept in badmail for what it is worth; the server's copy is the true one, and is not deleted for it."""
+    message = normalised(simple("precious", body="all of it\n" * 1000))
+    with ScriptedSmtp() as smtp, ScriptedPop3([message]) as server:
+        ferry = make_ferry(smtp.port)
+        ferry.stop("relayd")
+        fetch_one(ferry, server)
+        [path] = wait_for(lambda: ferry.files("outgoing"), 15, "a file in outgoing/")
+        path.write_bytes(path.read_bytes()[:-5000])
+        ferry.start("relayd")
+        [row] = ferry.wait_badmail(1)
+        assert row["decided_by"] == "form:damaged" and "damaged" in row["reason"]
+        wait_for(lambda: ferry.events("fetcherd", "message-damaged"), 15, "message-damaged")
+        assert list(server.mailbox) == ["uid-1"]
+        ferry.fetch("acc")
+        wait_for(lambda: smtp.accepted, 15, "delivery")
+        assert [m for *_, m in smtp.accepted] == [message]
