@@ -37,6 +37,13 @@ void session_set_step(struct session *s, enum session_step step)
     s->step = step;
 }
 
+void session_uidl(const struct session *s, const struct maildrop_item *item,
+                  char text[static POP3_UIDL_MAX + 1])
+{
+    snprintf(text, POP3_UIDL_MAX + 1, "%.*s", (int)item->uidl_len,
+             maildrop_item_uidl(&s->drop, item));
+}
+
 /* --- ends --------------------------------------------------------------------------------- */
 
 static void over(struct session *s)

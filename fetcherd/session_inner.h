@@ -104,6 +104,9 @@ void session_finish(struct session *s);
 void session_set_step(struct session *s, enum session_step step);
 /* Sends, or fails the session. */
 void session_send(struct session *s, enum pop3_command command, const char *argument);
+/* The item's UIDL as text, for events. */
+void session_uidl(const struct session *s, const struct maildrop_item *item,
+                  char text[static POP3_UIDL_MAX + 1]);
 /* To go round whatever may call back: the session is freed by the last leave. */
 void session_enter(struct session *s);
 void session_leave(struct session *s);
@@ -134,6 +137,11 @@ void mail_charge_current(struct session *s, const char *why);
 void mail_out_of_step(struct session *s, const char *why);
 /* Ends what is open of messages; what was received whole is committed, unless `discard`. */
 void mail_close(struct session *s, bool discard);
+
+/* --- session_duplicate.c --- */
+
+/* Whether the ledger has this very message, received whole as the item; it is then dealt with. */
+bool duplicate_settled(struct session *s, uint32_t index, const struct message_writer *w);
 
 /* --- session_wait.c --- */
 

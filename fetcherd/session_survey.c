@@ -51,11 +51,10 @@ static void follow_lost(struct session *s, const struct maildrop_lost *lost, int
             ledger_message_state(ledger, key, lost->uidl, lost->row.uidl_len, LEDGER_VANISHED, now);
         break;
     case LEDGER_PENDING:
-    case LEDGER_SEEN:
     case LEDGER_TOO_LARGE:
         ledger_message_forget(ledger, key, lost->uidl, lost->row.uidl_len);
         break;
-    default: /* spooled: its outcome is still to come */
+    default: /* spooled: its outcome is still to come; seen: it may be listed again */
         break;
     }
 }

@@ -68,7 +68,8 @@ static size_t open_part(const char *text, size_t len)
     size_t word = space ? (size_t)(space - text) : len;
 
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        if (strlen(commands[i].command) != word || strncasecmp(text, commands[i].command, word))
+        if (strlen(commands[i].command) != word ||
+            strncasecmp(text, commands[i].command, word) != 0)
             continue;
         if (commands[i].all || word == len)
             return len;

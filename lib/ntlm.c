@@ -403,7 +403,7 @@ static bool write_authenticate(const struct ntlm_challenge *c, const struct iden
 bool ntlm_authenticate(const struct ntlm_client *client, const struct ntlm_challenge *challenge,
                        uint8_t *out, size_t *len, struct error *err)
 {
-    struct identity id;
+    struct identity id = {.user = ""};
     struct responses r;
 
     if (!split_user(client, challenge, &id, err))
