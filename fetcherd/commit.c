@@ -68,6 +68,19 @@ const struct commit_item *commit_item(const struct commit *c, size_t i)
     return &c->items[i];
 }
 
+/* The account has come to stand for another mailbox meanwhile: these UIDLs mean nothing in that
+ * one. */
+static void estrange(struct commit *c)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        struct commit_item *item = &c->items[i];
+        char name[sizeof item->uidl];
+        size_t len = ledger_foreign_uidl(item->uidl, item->uidl_len, name, sizeof name);
+        memcpy(item->uidl, name, len);
+        item->uidl_len = (uint8_t)len;
+    }
+}
+
 static void record(struct commit *c)
 {
     int64_t now = clock_now();
@@ -108,9 +121,9 @@ static void on_synced(void *arg, struct batch *batch, int failed_errno)
         finish(c, false);
         return;
     }
-    record(c);
     if (account->moves != c->moves)
-        ledger_maildrop_moved(c->f->ledger, c->account);
+        estrange(c);
+    record(c);
     batch_publish(batch);
     for (size_t i = 0; i < c->count; i++)
         bus_ring(c->f->daemon->bus, spool_dir_name(SPOOL_INCOMING), c->items[i].id);

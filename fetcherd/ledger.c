@@ -6,6 +6,7 @@
 #include "fetcherd/ledger.h"
 
 #include <assert.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,7 @@ const char *const ledger_migrations[] = {
     "ALTER TABLE account ADD COLUMN baseline_pending INTEGER NOT NULL DEFAULT 0;",
     NULL,
 };
+static_assert(LEDGER_DELIVERED == 2 && LEDGER_QUARANTINED == 3, "ledger_message_doubt names them");
 static_assert(LEDGER_SPOOLED == 1 && LEDGER_GONE == 4 && LEDGER_VANISHED == 5,
               "the schema's indexes name these numbers");
 
@@ -293,6 +295,24 @@ unsigned ledger_message_charge(struct ledger *ledger, int64_t account, const cha
     while (db_row(ledger->db, st))
         attempts = (unsigned)db_column_int(st, 0);
     return attempts;
+}
+
+void ledger_message_doubt(struct ledger *ledger, int64_t account, const char *uidl, size_t uidl_len,
+                          int64_t now)
+{
+    db_run(ledger->db,
+           "UPDATE message SET state = 5, changed = ?3"
+           " WHERE account = ?1 AND uidl = ?2 AND state IN (2, 3)",
+           DB_INT(account), DB_BLOB(uidl, uidl_len), DB_INT(now));
+}
+
+size_t ledger_foreign_uidl(const char *uidl, size_t uidl_len, char *name, size_t size)
+{
+    int head = snprintf(name, size, "\x01%08X", (unsigned)randombytes_random());
+    size_t room = size - (size_t)head, len = uidl_len < room ? uidl_len : room;
+
+    memcpy(name + head, uidl, len);
+    return (size_t)head + len;
 }
 
 /* No UIDL begins with that octet: RFC 1939 has them of 0x21 to 0x7E. */

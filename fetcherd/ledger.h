@@ -82,6 +82,13 @@ void ledger_message_put(struct ledger *ledger, int64_t account,
 /* A new state for a UIDL that is there. */
 void ledger_message_state(struct ledger *ledger, int64_t account, const char *uidl, size_t uidl_len,
                           enum ledger_state state, int64_t now);
+/* DELE was accepted, but nobody knows whether it will be carried out: a settled message (delivered,
+ * quarantined) becomes LEDGER_VANISHED; others stay as they are. */
+void ledger_message_doubt(struct ledger *ledger, int64_t account, const char *uidl, size_t uidl_len,
+                          int64_t now);
+/* Makes a name, of at most size octets, that no server lists: for a UIDL of a mailbox that the
+ * account stands for no longer. Returns its length. */
+size_t ledger_foreign_uidl(const char *uidl, size_t uidl_len, char *name, size_t size);
 /* Counts a failed attempt on a UIDL that is there, whatever its state; returns how many there are
  * now. */
 unsigned ledger_message_charge(struct ledger *ledger, int64_t account, const char *uidl,
