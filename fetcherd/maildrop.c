@@ -16,19 +16,6 @@
 
 static_assert(crypto_shorthash_KEYBYTES == 16, "as hash_key");
 
-static const char *const action_names[] = {
-    [MAILDROP_KEEP] = "keep",           [MAILDROP_FETCH] = "fetch",
-    [MAILDROP_VERIFY] = "verify",       [MAILDROP_DELETE] = "delete",
-    [MAILDROP_WAIT] = "wait",           [MAILDROP_TOO_LARGE] = "too-large",
-    [MAILDROP_STEP_OVER] = "step-over",
-};
-static_assert(sizeof action_names / sizeof *action_names == MAILDROP_ACTIONS, "a name for each");
-
-const char *maildrop_action_name(enum maildrop_action action)
-{
-    return action_names[action];
-}
-
 void maildrop_init(struct maildrop *m)
 {
     *m = (struct maildrop){0};

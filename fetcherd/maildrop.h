@@ -35,7 +35,6 @@ enum maildrop_action {
     MAILDROP_STEP_OVER, /* failed too often; tried once a day */
     MAILDROP_ACTIONS,
 };
-const char *maildrop_action_name(enum maildrop_action action);
 
 struct maildrop_item {
     uint64_t size; /* as LIST says; 0: unknown */

@@ -29,12 +29,12 @@ enum {
     SESSION_LISTING_MAX = 1000000, /* lines of UIDL or LIST, whatever STAT said */
 };
 
-/* A message that was spooled and whose outcome this session can act on. */
+/* A message that was spooled and whose outcome a session can act on. */
 struct session_spooled {
     char id[ID_SIZE];
     uint32_t item;
     bool settled;
-    bool ours; /* spooled in this session: its outcome is waited for */
+    bool ours; /* spooled by the session itself: its outcome is waited for */
 };
 
 struct session {
@@ -66,7 +66,7 @@ struct session {
     struct maildrop drop;
     uint64_t size_limit;
     size_t fetch_sent, fetch_answered;
-    size_t fetch_limit; /* how far of the plan's fetches this session goes; see take_risks */
+    size_t fetch_limit; /* how far of the plan's fetches it goes; see take_risks */
     struct intake intake;
     uint32_t *deletes; /* items, in the order of DELE; room for every one */
     size_t delete_count, delete_sent, delete_answered;

@@ -2,6 +2,7 @@
  * far as RFC 2920 and the error budget allow; each reply is matched to its command; every
  * transaction that was started ends in exactly one result. */
 #include "relayd/smtp_core.h"
+#include "spool/address.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -284,22 +285,14 @@ void smtp_body_end(struct smtp *smtp)
         send_terminator(smtp);
 }
 
-static bool is_ascii(const char *text)
-{
-    for (; *text; text++)
-        if ((unsigned char)*text >= 0x80)
-            return false;
-    return true;
-}
-
 static bool addresses_ok(const struct smtp_envelope *envelope, bool *utf8)
 {
     bool ok = envelope->count > 0 && smtp_argument_ok(envelope->sender, SMTP_ADDRESS_MAX);
-    *utf8 = !is_ascii(envelope->sender);
+    *utf8 = address_is_utf8(envelope->sender);
     for (size_t i = 0; ok && i < envelope->count; i++) {
         const char *address = envelope->recipients[i];
         ok = *address != '\0' && smtp_argument_ok(address, SMTP_ADDRESS_MAX);
-        *utf8 = *utf8 || !is_ascii(address);
+        *utf8 = *utf8 || address_is_utf8(address);
     }
     return ok;
 }

@@ -5,7 +5,7 @@
  *
  *   clang -std=c17 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined \
  *       tests/fuzz/smtp_fuzz.c relayd/smtp.c relayd/smtp_mail.c relayd/reply.c relayd/extension.c \
- *       relayd/dotencode.c -o smtp_fuzz && ./smtp_fuzz -max_len=4096 */
+ *       relayd/dotencode.c spool/address.c $(pkg-config --cflags --libs glib-2.0) -o smtp_fuzz && ./smtp_fuzz -max_len=4096 */
 #include "relayd/smtp.h"
 
 #include <stdlib.h>
