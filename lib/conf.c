@@ -2,6 +2,7 @@
  * row of a table: its key, its form, its range, its default, and where it goes in struct conf. */
 #include "lib/conf.h"
 #include "lib/conf_text.h"
+#include "lib/domain.h"
 #include <confuse.h>
 #include <errno.h>
 #include <limits.h>
@@ -15,7 +16,16 @@
 #define HOURS   (60 * MINUTES)
 #define DAYS    (24 * HOURS)
 
-enum form { FORM_TEXT, FORM_PATH, FORM_INT, FORM_DURATION, FORM_SIZE_AUTO, FORM_DELETE, FORM_WORD };
+enum form {
+    FORM_TEXT,
+    FORM_PATH,
+    FORM_DOMAIN_OR_NONE,
+    FORM_INT,
+    FORM_DURATION,
+    FORM_SIZE_AUTO,
+    FORM_DELETE,
+    FORM_WORD
+};
 
 struct option_rule {
     const char *section; /* NULL: top level */
@@ -34,7 +44,7 @@ static const struct option_rule rules[] = {
     {NULL, "spool-dir", FORM_PATH, "/var/spool/popferry", AT(spool_dir)},
     {NULL, "state-dir", FORM_PATH, "/var/lib/popferry", AT(state_dir)},
     {NULL, "run-dir", FORM_PATH, "/run/popferry", AT(run_dir)},
-    {NULL, "default-domain", FORM_TEXT, "", AT(default_domain)},
+    {NULL, "default-domain", FORM_DOMAIN_OR_NONE, "", AT(default_domain)},
     {"fetch", "interval", FORM_DURATION, "15m", AT(fetch.interval), 5 * MINUTES, 24 * HOURS},
     {"fetch", "sessions", FORM_INT, "64", AT(fetch.sessions), 1, 1000},
     {"fetch", "messages-per-session", FORM_INT, "500", AT(fetch.messages_per_session), 1, 100000},
@@ -228,6 +238,16 @@ static bool store_path(const char *text, char **to, char *expected, size_t size)
     return true;
 }
 
+static bool store_domain(const char *text, char **to, char *expected, size_t size)
+{
+    if (text[0] != '\0' && !domain_valid(text)) {
+        (void)snprintf(expected, size, "a domain such as \"corp.example\", or \"\"");
+        return false;
+    }
+    store_text(text, to);
+    return true;
+}
+
 static bool store(const struct option_rule *rule, const char *text, long number, struct conf *conf,
                   char *expected, size_t size)
 {
@@ -245,6 +265,8 @@ static bool store(const struct option_rule *rule, const char *text, long number,
         return store_word(rule, text, to, expected, size);
     case FORM_PATH:
         return store_path(text, to, expected, size);
+    case FORM_DOMAIN_OR_NONE:
+        return store_domain(text, to, expected, size);
     case FORM_TEXT:
         store_text(text, to);
         return true;
@@ -408,7 +430,7 @@ void conf_free(struct conf *conf)
     if (conf == NULL)
         return;
     for (size_t i = 0; i < RULES; i++)
-        if (rules[i].form == FORM_TEXT || rules[i].form == FORM_PATH || rules[i].keep_word)
+        if (rules[i].form < FORM_INT || rules[i].keep_word)
             free(*(char **)((char *)conf + rules[i].offset));
     free(conf->file);
     free(conf);
