@@ -79,6 +79,8 @@ static void blame(const char *daemon, const struct error *err, struct problem *p
 {
     if (err->kind == ERROR_TEMPORARY) /* the text begins with the daemon's name */
         (void)problem_set(problem, CTL_DOWN, "%s; see its log, and restart it", err->text);
+    else if (err->kind == ERROR_USAGE)
+        (void)problem_set(problem, CTL_USAGE, "%s", err->text);
     else
         (void)problem_set(problem, CTL_FAILED, "%s: %s%s", daemon, err->text,
                           is_uninitialised(err) ? "; popferryctl init makes what is missing" : "");

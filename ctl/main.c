@@ -18,7 +18,7 @@ static const struct command commands[] = {
     {.name = "init",
      .words = "[--user USER]",
      .help = "make directories, keys and ledgers; safe to repeat",
-     .more = "Run by root, --user names the user that the daemons run as; what is made is theirs.",
+     .more = "Run by root, --user names the user that the daemons run as; what is made is\ntheirs.",
      .options = OPTION_BIT(OPTION_USER),
      .needs_no_conf = true,
      .run = init_run},
@@ -27,7 +27,8 @@ static const struct command commands[] = {
      .help = "how all of it fares, and what to do",
      .run = status_run},
     {.name = "account add",
-     .words = "NAME --server HOST --user USER --deliver-to ADDR [...]",
+     .words = "NAME --server HOST --user USER\n                                   --deliver-to "
+              "ADDR [...]",
      .help = "a new POP3 account",
      .more = "The password is asked for, or read with --password-stdin.",
      .options = ACCOUNT_OPTIONS | OPTION_BIT(OPTION_BASELINE),
@@ -152,8 +153,8 @@ static void print_commands(FILE *out, const char *family)
 
 static void help_all(FILE *out)
 {
-    fputs("popferryctl: steers popferry, which carries mail from POP3 mailboxes to your SMTP "
-          "server.\n\nusage: popferryctl [-c FILE] [--json] COMMAND ...\n\ncommands:\n",
+    fputs("popferryctl: steers popferry, which carries mail from POP3 mailboxes to your\n"
+          "SMTP server.\n\nusage: popferryctl [-c FILE] [--json] COMMAND ...\n\ncommands:\n",
           out);
     print_commands(out, NULL);
     fputs("\noptions, anywhere in the line:\n", out);

@@ -66,7 +66,8 @@ json_t *bus_call(const char *run_dir, const char *peer, json_t *request, int tim
             zmq_send(socket, text, strlen(text), 0) >= 0)
             reply = receive(socket, timeout_ms);
         if (reply == NULL)
-            (void)error_set(err, ERROR_TEMPORARY, "%s runs but gave no answer within %d s", peer,
+            (void)error_set(err, ERROR_TEMPORARY,
+                            "%s stopped answering: it listens, but said nothing within %d s", peer,
                             timeout_ms / 1000);
         (void)zmq_close(socket);
         (void)zmq_ctx_term(context);
