@@ -2,8 +2,8 @@
  *
  * The password is not here: it lies sealed in the ledger and is opened for the moment it is sent.
  */
-#ifndef POPFERRY_FETCHERD_ACCOUNT_H
-#define POPFERRY_FETCHERD_ACCOUNT_H
+#ifndef FETCHERD_ACCOUNT_H
+#define FETCHERD_ACCOUNT_H
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -10,8 +10,8 @@
  * Over a line without TLS the password itself goes only where the account says so twice: by doing
  * without TLS and by asking for "basic" (USER and PASS). APOP is never taken unasked: its MD5 can
  * be attacked by who sends a timestamp of his own making (CVE-2007-1558). */
-#ifndef POPFERRY_FETCHERD_AUTH_H
-#define POPFERRY_FETCHERD_AUTH_H
+#ifndef FETCHERD_AUTH_H
+#define FETCHERD_AUTH_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* The requests that fetcherd answers, for popferryctl and its peers. */
-#ifndef POPFERRY_FETCHERD_CONTROL_H
-#define POPFERRY_FETCHERD_CONTROL_H
+#ifndef FETCHERD_CONTROL_H
+#define FETCHERD_CONTROL_H
 
 #include "lib/daemon.h"
 

@@ -4,8 +4,8 @@
  * empty data. LF "." LF and the like are content. Every other octet is passed on as it came:
  * lone CR, lone LF, NUL, lines of any length. Nothing is buffered and the spans handed out point
  * into the input, so that plain text costs one scan for LF. */
-#ifndef POPFERRY_FETCHERD_DOTDECODE_H
-#define POPFERRY_FETCHERD_DOTDECODE_H
+#ifndef FETCHERD_DOTDECODE_H
+#define FETCHERD_DOTDECODE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* What the parts of fetcherd share. One of these, made by main. */
-#ifndef POPFERRY_FETCHERD_FETCHERD_H
-#define POPFERRY_FETCHERD_FETCHERD_H
+#ifndef FETCHERD_FETCHERD_H
+#define FETCHERD_FETCHERD_H
 
 #include <stddef.h>
 #include <stdint.h>

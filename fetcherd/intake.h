@@ -2,8 +2,8 @@
  *
  * The header section is gathered first, since the envelope in the file's preface comes out of it;
  * then the file is made and all else goes straight through. */
-#ifndef POPFERRY_FETCHERD_INTAKE_H
-#define POPFERRY_FETCHERD_INTAKE_H
+#ifndef FETCHERD_INTAKE_H
+#define FETCHERD_INTAKE_H
 
 #include <stdbool.h>
 #include <stddef.h>

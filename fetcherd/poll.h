@@ -1,7 +1,7 @@
 /* Polling: begins a session for each account that is due, so many at once as the configuration
  * allows, and keeps the account's books when it ends. */
-#ifndef POPFERRY_FETCHERD_POLL_H
-#define POPFERRY_FETCHERD_POLL_H
+#ifndef FETCHERD_POLL_H
+#define FETCHERD_POLL_H
 
 #include "fetcherd/fetcherd.h"
 #include "fetcherd/session.h"

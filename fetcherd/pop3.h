@@ -5,8 +5,8 @@
  * matched to them in order, so that several may be outstanding where the server offers PIPELINING.
  * Everything that happens is told by events; pointers in an event are good during the call only.
  * From within an event it is allowed to send commands and to call pop3_stop(); not to feed. */
-#ifndef POPFERRY_FETCHERD_POP3_H
-#define POPFERRY_FETCHERD_POP3_H
+#ifndef FETCHERD_POP3_H
+#define FETCHERD_POP3_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -2,8 +2,8 @@
  *
  * Numbers are read strictly: digits only, no sign, no overflow. Outputs are untouched on failure.
  */
-#ifndef POPFERRY_FETCHERD_POP3_PARSE_H
-#define POPFERRY_FETCHERD_POP3_PARSE_H
+#ifndef FETCHERD_POP3_PARSE_H
+#define FETCHERD_POP3_PARSE_H
 
 #include <stdbool.h>
 #include <stddef.h>

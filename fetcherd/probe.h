@@ -3,8 +3,8 @@
  *
  * It takes its time, and a request is answered at once: probe_start gives a ticket, and
  * probe_report tells how it goes. What was found is kept for some minutes. */
-#ifndef POPFERRY_FETCHERD_PROBE_H
-#define POPFERRY_FETCHERD_PROBE_H
+#ifndef FETCHERD_PROBE_H
+#define FETCHERD_PROBE_H
 
 #include <jansson.h>
 #include <stdint.h>

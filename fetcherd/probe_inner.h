@@ -1,7 +1,7 @@
 /* The inside of a probe, shared by probe.c (tickets and reports) and probe_session.c (the session).
  * Nobody else includes it. */
-#ifndef POPFERRY_FETCHERD_PROBE_INNER_H
-#define POPFERRY_FETCHERD_PROBE_INNER_H
+#ifndef FETCHERD_PROBE_INNER_H
+#define FETCHERD_PROBE_INNER_H
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* What a probe saw in a mailbox, and what the ledger knows of it. */
-#ifndef POPFERRY_FETCHERD_PROBE_LIST_H
-#define POPFERRY_FETCHERD_PROBE_LIST_H
+#ifndef FETCHERD_PROBE_LIST_H
+#define FETCHERD_PROBE_LIST_H
 
 #include <jansson.h>
 #include <stddef.h>

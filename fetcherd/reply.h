@@ -3,8 +3,8 @@
  * RFC 1939 section 3: a response is "+OK" or "-ERR", in capitals, then nothing or a space and
  * text. Anything else is no answer, and the peer is out of step. RFC 2449 section 8 and RFC 3206
  * put a response code in brackets at the head of the text. */
-#ifndef POPFERRY_FETCHERD_REPLY_H
-#define POPFERRY_FETCHERD_REPLY_H
+#ifndef FETCHERD_REPLY_H
+#define FETCHERD_REPLY_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -3,8 +3,8 @@
  * Outcomes are heard (resolve_heard) and asked for (resolve_account): first the spool is looked at,
  * then, for messages without a file, relayd and hygiene are asked. What neither knows is lost: an
  * alarm, and it is fetched again. A daemon that is down gives no verdict; its messages wait. */
-#ifndef POPFERRY_FETCHERD_RESOLVE_H
-#define POPFERRY_FETCHERD_RESOLVE_H
+#ifndef FETCHERD_RESOLVE_H
+#define FETCHERD_RESOLVE_H
 
 #include <stdint.h>
 

@@ -1,6 +1,6 @@
 /* When an account is polled next. Arithmetic alone; fetcherd/poll.h does the polling. */
-#ifndef POPFERRY_FETCHERD_SCHEDULE_H
-#define POPFERRY_FETCHERD_SCHEDULE_H
+#ifndef FETCHERD_SCHEDULE_H
+#define FETCHERD_SCHEDULE_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* One POP3 session: log in, see what is there, delete what is ours for good, retrieve what is new,
  * wait a little for its outcomes, delete that too, quit. */
-#ifndef POPFERRY_FETCHERD_SESSION_H
-#define POPFERRY_FETCHERD_SESSION_H
+#ifndef FETCHERD_SESSION_H
+#define FETCHERD_SESSION_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,8 +1,8 @@
 /* The inside of a session, shared by session.c (life, connection, survey), session_login.c
  * (greeting to PASS) and session_mail.c (DELE, RETR, batches, outcomes). Nobody else includes it.
  */
-#ifndef POPFERRY_FETCHERD_SESSION_INNER_H
-#define POPFERRY_FETCHERD_SESSION_INNER_H
+#ifndef FETCHERD_SESSION_INNER_H
+#define FETCHERD_SESSION_INNER_H
 
 #include "fetcherd/auth.h"
 #include "fetcherd/commit.h"

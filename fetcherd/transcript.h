@@ -2,8 +2,8 @@
  * administrator who wants to know why it fails: STATE-DIR/sessions/NAME.log, mode 0600. Credentials
  * stand there as stars, messages as their size. Each such session writes the file anew; it is
  * bounded. A transcript that can't be written is an event and no more. */
-#ifndef POPFERRY_FETCHERD_TRANSCRIPT_H
-#define POPFERRY_FETCHERD_TRANSCRIPT_H
+#ifndef FETCHERD_TRANSCRIPT_H
+#define FETCHERD_TRANSCRIPT_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* What fetching depends on elsewhere: how large a message the SMTP server takes, whether it takes
  * mail at all, and whether there is room in the spool. */
-#ifndef POPFERRY_FETCHERD_WATCH_H
-#define POPFERRY_FETCHERD_WATCH_H
+#ifndef FETCHERD_WATCH_H
+#define FETCHERD_WATCH_H
 
 #include <stdint.h>
 
