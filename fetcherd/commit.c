@@ -40,13 +40,14 @@ struct commit *commit_new(struct fetcherd *f, const struct account *account, com
 }
 
 void commit_add(struct commit *c, struct message_writer *writer, const char *uidl, size_t uidl_len,
-                uint32_t tag)
+                uint64_t listed, uint32_t tag)
 {
     struct commit_item *item = &c->items[c->count++];
 
     memcpy(item->id, message_writer_id(writer), ID_SIZE);
     item->size = message_writer_size(writer);
     memcpy(item->hash, message_writer_hash(writer), sizeof item->hash);
+    item->listed = listed;
     item->tag = tag;
     item->uidl_len = (uint8_t)uidl_len;
     memcpy(item->uidl, uidl, uidl_len);
@@ -92,6 +93,7 @@ static void record(struct commit *c)
                                      .uidl_len = item->uidl_len,
                                      .state = LEDGER_SPOOLED,
                                      .size = item->size,
+                                     .listed = item->listed,
                                      .changed = now};
         memcpy(row.id, item->id, sizeof row.id);
         memcpy(row.hash, item->hash, sizeof row.hash);

@@ -1,8 +1,8 @@
 /* A batch of received messages on its way to being ours: synced, recorded in the ledger as spooled,
  * renamed into incoming/, and hygiene's bell rung. It lives on when the POP3 session that fed it
  * ends: what has been received whole is kept. */
-#ifndef POPFERRY_FETCHERD_COMMIT_H
-#define POPFERRY_FETCHERD_COMMIT_H
+#ifndef FETCHERD_COMMIT_H
+#define FETCHERD_COMMIT_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,7 +20,7 @@ struct commit;
 
 struct commit_item {
     char id[ID_SIZE];
-    uint64_t size;
+    uint64_t size, listed; /* listed: by LIST; 0: not known */
     unsigned char hash[MESSAGE_HASH_LEN];
     uint32_t tag; /* the caller's own */
     uint8_t uidl_len;
@@ -36,7 +36,7 @@ struct commit *commit_new(struct fetcherd *f, const struct account *account, com
                           void *arg);
 /* Takes over a finished writer. */
 void commit_add(struct commit *commit, struct message_writer *writer, const char *uidl,
-                size_t uidl_len, uint32_t tag);
+                size_t uidl_len, uint64_t listed, uint32_t tag);
 /* Whether it has grown enough to be started. */
 bool commit_is_full(const struct commit *commit);
 size_t commit_count(const struct commit *commit);

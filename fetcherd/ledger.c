@@ -41,11 +41,16 @@ const char *const ledger_migrations[] = {
     "ALTER TABLE account ADD COLUMN ca TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE account ADD COLUMN pin TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE account ADD COLUMN baseline_pending INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE message ADD COLUMN listed INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE message ADD COLUMN settled INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE message SET settled = changed WHERE state IN (2, 3, 4, 5);",
     NULL,
 };
-static_assert(LEDGER_DELIVERED == 2 && LEDGER_QUARANTINED == 3, "ledger_message_doubt names them");
-static_assert(LEDGER_SPOOLED == 1 && LEDGER_GONE == 4 && LEDGER_VANISHED == 5,
-              "the schema's indexes name these numbers");
+static_assert(LEDGER_PENDING == 0 && LEDGER_SPOOLED == 1 && LEDGER_DELIVERED == 2 &&
+                  LEDGER_QUARANTINED == 3 && LEDGER_GONE == 4 && LEDGER_VANISHED == 5 &&
+                  LEDGER_SEEN == 7,
+              "the schema's indexes and the statements below name these numbers");
+static_assert((int64_t)LEDGER_DOUBT == -1, "the statements below name it");
 
 static const char *const state_names[] = {
     [LEDGER_PENDING] = "pending",     [LEDGER_SPOOLED] = "spooled",
@@ -243,8 +248,8 @@ char *ledger_account_secret(struct ledger *ledger, int64_t account)
 void ledger_messages(struct ledger *ledger, int64_t account, ledger_message_fn *fn, void *arg)
 {
     sqlite3_stmt *st = db_query(ledger->db,
-                                "SELECT uidl, state, id, size, hash, attempts, changed"
-                                " FROM message WHERE account = ?1",
+                                "SELECT uidl, state, id, size, hash, attempts, changed,"
+                                " listed, settled FROM message WHERE account = ?1",
                                 DB_INT(account));
 
     while (db_row(ledger->db, st)) {
@@ -259,29 +264,66 @@ void ledger_messages(struct ledger *ledger, int64_t account, ledger_message_fn *
             memcpy(m.hash, hash, hash_len);
         m.attempts = (unsigned)db_column_int(st, 5);
         m.changed = db_column_int(st, 6);
+        m.listed = (uint64_t)db_column_int(st, 7);
+        m.settled = db_column_int(st, 8);
         fn(arg, &m);
     }
+}
+
+/* No UIDL begins with the octet 1: RFC 1939 has them of 0x21 to 0x7E. */
+#define FOREIGN_UIDL "CAST(x'01' || hex(randomblob(4)) || substr(uidl, 1, 246) AS BLOB)"
+
+/* Makes room under a UIDL for the message of this id. */
+static void displace(struct ledger *ledger, int64_t account, const char *uidl, size_t uidl_len,
+                     const char *id)
+{
+    db_run(ledger->db,
+           "UPDATE message SET uidl = " FOREIGN_UIDL
+           " WHERE account = ?1 AND uidl = ?2 AND id <> ?3",
+           DB_INT(account), DB_BLOB(uidl, uidl_len), DB_TEXT(id));
 }
 
 void ledger_message_put(struct ledger *ledger, int64_t account, const struct ledger_message *m)
 {
     bool spooled = m->id[0] != '\0';
+
+    displace(ledger, account, m->uidl, m->uidl_len, m->id);
     db_run(ledger->db,
-           "INSERT INTO message (account, uidl, state, id, size, hash, attempts, changed)"
-           " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (account, uidl) DO UPDATE SET"
-           " state = ?3, id = ?4, size = ?5, hash = ?6, attempts = ?7, changed = ?8",
+           "INSERT INTO message (account, uidl, state, id, size, hash, attempts, changed, listed,"
+           " settled) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+           " ON CONFLICT (account, uidl) DO UPDATE SET state = ?3, id = ?4, size = ?5, hash = ?6,"
+           " attempts = ?7, changed = ?8, listed = ?9, settled = ?10",
            DB_INT(account), DB_BLOB(m->uidl, m->uidl_len), DB_INT(m->state),
            spooled ? DB_TEXT(m->id) : DB_NULL, DB_INT((int64_t)m->size),
            spooled ? DB_BLOB(m->hash, sizeof m->hash) : DB_NULL, DB_INT(m->attempts),
-           DB_INT(m->changed));
+           DB_INT(m->changed), DB_INT((int64_t)m->listed), DB_INT(m->settled));
 }
 
-void ledger_message_state(struct ledger *ledger, int64_t account, const char *uidl, size_t uidl_len,
-                          enum ledger_state state, int64_t now)
+void ledger_message_vanished(struct ledger *ledger, int64_t account, const char *uidl,
+                             size_t uidl_len, int64_t now)
 {
     db_run(ledger->db,
-           "UPDATE message SET state = ?3, changed = ?4 WHERE account = ?1 AND uidl = ?2",
-           DB_INT(account), DB_BLOB(uidl, uidl_len), DB_INT(state), DB_INT(now));
+           "UPDATE message SET state = 5, changed = ?3 WHERE account = ?1 AND uidl = ?2",
+           DB_INT(account), DB_BLOB(uidl, uidl_len), DB_INT(now));
+}
+
+void ledger_message_doubt(struct ledger *ledger, int64_t account, const char *uidl, size_t uidl_len,
+                          int64_t now)
+{
+    db_run(ledger->db,
+           "UPDATE message SET state = iif(state = 1, 1, 5),"
+           " listed = iif(state = 1, -1, listed), changed = ?3"
+           " WHERE account = ?1 AND uidl = ?2 AND state IN (1, 2, 3)",
+           DB_INT(account), DB_BLOB(uidl, uidl_len), DB_INT(now));
+}
+
+void ledger_message_gone(struct ledger *ledger, int64_t account, const char *uidl, size_t uidl_len,
+                         int64_t now)
+{
+    db_run(ledger->db,
+           "UPDATE message SET state = 4, changed = ?3"
+           " WHERE account = ?1 AND uidl = ?2 AND state = 5",
+           DB_INT(account), DB_BLOB(uidl, uidl_len), DB_INT(now));
 }
 
 unsigned ledger_message_charge(struct ledger *ledger, int64_t account, const char *uidl,
@@ -297,13 +339,24 @@ unsigned ledger_message_charge(struct ledger *ledger, int64_t account, const cha
     return attempts;
 }
 
-void ledger_message_doubt(struct ledger *ledger, int64_t account, const char *uidl, size_t uidl_len,
-                          int64_t now)
+void ledger_message_found(struct ledger *ledger, int64_t account, const char *id, const char *uidl,
+                          size_t uidl_len, uint64_t listed, int64_t now)
 {
+    displace(ledger, account, uidl, uidl_len, id);
+    db_run(ledger->db, "DELETE FROM message WHERE account = ?1 AND uidl = ?2 AND id IS NULL",
+           DB_INT(account), DB_BLOB(uidl, uidl_len));
     db_run(ledger->db,
-           "UPDATE message SET state = 5, changed = ?3"
-           " WHERE account = ?1 AND uidl = ?2 AND state IN (2, 3)",
-           DB_INT(account), DB_BLOB(uidl, uidl_len), DB_INT(now));
+           "UPDATE message SET uidl = ?2, listed = ?3,"
+           " attempts = attempts + (state IN (4, 5) OR listed = -1), changed = ?4,"
+           " state = iif(state IN (4, 5), 2, state) WHERE id = ?1",
+           DB_TEXT(id), DB_BLOB(uidl, uidl_len), DB_INT((int64_t)listed), DB_INT(now));
+}
+
+void ledger_message_forget(struct ledger *ledger, int64_t account, const char *uidl,
+                           size_t uidl_len)
+{
+    db_run(ledger->db, "DELETE FROM message WHERE account = ?1 AND uidl = ?2", DB_INT(account),
+           DB_BLOB(uidl, uidl_len));
 }
 
 size_t ledger_foreign_uidl(const char *uidl, size_t uidl_len, char *name, size_t size)
@@ -315,31 +368,16 @@ size_t ledger_foreign_uidl(const char *uidl, size_t uidl_len, char *name, size_t
     return (size_t)head + len;
 }
 
-/* No UIDL begins with that octet: RFC 1939 has them of 0x21 to 0x7E. */
 void ledger_maildrop_moved(struct ledger *ledger, int64_t account)
 {
     db_begin(ledger->db);
-    db_run(ledger->db, "DELETE FROM message WHERE account = ?1 AND id IS NULL", DB_INT(account));
+    db_run(ledger->db, "DELETE FROM message WHERE account = ?1 AND id IS NULL AND state <> 7",
+           DB_INT(account));
     db_run(ledger->db,
-           "UPDATE message SET uidl = CAST(x'01' || hex(randomblob(4)) || uidl AS BLOB)"
-           " WHERE account = ?1 AND substr(uidl, 1, 1) <> x'01'",
+           "UPDATE message SET uidl = " FOREIGN_UIDL
+           " WHERE account = ?1 AND id IS NOT NULL AND substr(uidl, 1, 1) <> x'01'",
            DB_INT(account));
     db_commit(ledger->db);
-}
-
-void ledger_message_forget(struct ledger *ledger, int64_t account, const char *uidl,
-                           size_t uidl_len)
-{
-    db_run(ledger->db, "DELETE FROM message WHERE account = ?1 AND uidl = ?2", DB_INT(account),
-           DB_BLOB(uidl, uidl_len));
-}
-
-void ledger_message_rename(struct ledger *ledger, int64_t account, const char *from,
-                           size_t from_len, const char *to, size_t to_len)
-{
-    ledger_message_forget(ledger, account, to, to_len);
-    db_run(ledger->db, "UPDATE message SET uidl = ?3 WHERE account = ?1 AND uidl = ?2",
-           DB_INT(account), DB_BLOB(from, from_len), DB_BLOB(to, to_len));
 }
 
 /* Whose message this id is; 0 when none is held as spooled under it. */
@@ -361,20 +399,31 @@ bool ledger_outcome(struct ledger *ledger, const char *id, enum ledger_state sta
     int64_t owner = spooled_account(ledger, id);
     if (!owner)
         return false;
-    db_run(ledger->db, "UPDATE message SET state = ?2, changed = ?3 WHERE id = ?1", DB_TEXT(id),
-           DB_INT(state), DB_INT(now));
+    db_run(ledger->db, "UPDATE message SET state = ?2, changed = ?3, settled = ?3 WHERE id = ?1",
+           DB_TEXT(id), DB_INT(state), DB_INT(now));
     *account = owner;
     return true;
 }
 
-bool ledger_lost(struct ledger *ledger, const char *id, int64_t *account)
+bool ledger_lost(struct ledger *ledger, const char *id, bool damaged, int64_t now, int64_t *account,
+                 bool *deleted)
 {
-    int64_t owner = spooled_account(ledger, id);
-    if (!owner)
-        return false;
-    db_run(ledger->db, "DELETE FROM message WHERE id = ?1", DB_TEXT(id));
-    *account = owner;
-    return true;
+    bool held = false;
+    sqlite3_stmt *st =
+        db_query(ledger->db, "SELECT account, listed = -1 FROM message WHERE id = ?1 AND state = 1",
+                 DB_TEXT(id));
+
+    while (db_row(ledger->db, st)) {
+        held = true;
+        *account = db_column_int(st, 0);
+        *deleted = db_column_int(st, 1);
+    }
+    if (held)
+        db_run(ledger->db,
+               "UPDATE message SET state = 0, id = NULL, hash = NULL, listed = 0,"
+               " attempts = attempts + ?2, changed = ?3 WHERE id = ?1",
+               DB_TEXT(id), DB_INT(damaged), DB_INT(now));
+    return held;
 }
 
 bool ledger_knows_id(struct ledger *ledger, const char *id)

@@ -5,8 +5,8 @@
  * Storage errors end the process (lib/db.h), so that nothing here reports one. Calls that change
  * messages are to be made between ledger_begin and ledger_commit, many at a time; after
  * ledger_commit they are durable. */
-#ifndef POPFERRY_FETCHERD_LEDGER_H
-#define POPFERRY_FETCHERD_LEDGER_H
+#ifndef FETCHERD_LEDGER_H
+#define FETCHERD_LEDGER_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -59,6 +59,11 @@ enum ledger_state {
     LEDGER_SEEN,        /* was there before the account was: not fetched, never deleted */
     LEDGER_STATES,
 };
+
+/* In place of a listed size: DELE was accepted for a spooled message, so that its UIDL may stand
+ * for another by the time it is listed again. */
+#define LEDGER_DOUBT UINT64_MAX
+
 const char *ledger_state_name(enum ledger_state state);
 
 struct ledger_message {
@@ -68,47 +73,60 @@ struct ledger_message {
     char id[ID_SIZE]; /* "" before it was spooled */
     uint64_t size;
     unsigned char hash[MESSAGE_HASH_LEN]; /* of the message; zeroes before it was spooled */
+    uint64_t listed; /* its size by LIST when we had its content; 0: not known; LEDGER_DOUBT */
     unsigned attempts;
     int64_t changed; /* when it came into this state; ms since the epoch */
+    int64_t settled; /* when it was delivered or quarantined; 0: not yet */
 };
 
 /* Everything known of an account's mailbox, in one query. */
 typedef void ledger_message_fn(void *arg, const struct ledger_message *message);
 void ledger_messages(struct ledger *ledger, int64_t account, ledger_message_fn *fn, void *arg);
 
-/* Records a message as it is now, in place of what was known of this UIDL. */
+/* Records a message as it is now. Another that was spooled under this UIDL stays known by size and
+ * hash, under a name that no server lists. */
 void ledger_message_put(struct ledger *ledger, int64_t account,
                         const struct ledger_message *message);
-/* A new state for a UIDL that is there. */
-void ledger_message_state(struct ledger *ledger, int64_t account, const char *uidl, size_t uidl_len,
-                          enum ledger_state state, int64_t now);
-/* DELE was accepted, but nobody knows whether it will be carried out: a settled message (delivered,
- * quarantined) becomes LEDGER_VANISHED; others stay as they are. */
+/* No listing has it any more, and that was not our doing. */
+void ledger_message_vanished(struct ledger *ledger, int64_t account, const char *uidl,
+                             size_t uidl_len, int64_t now);
+/* DELE was accepted, but nobody knows whether it will be carried out: what is listed under this
+ * UIDL next is in doubt. A settled message (delivered, quarantined) becomes LEDGER_VANISHED; one
+ * that is spooled stays so, since its outcome is still to come. */
 void ledger_message_doubt(struct ledger *ledger, int64_t account, const char *uidl, size_t uidl_len,
                           int64_t now);
-/* Makes a name, of at most size octets, that no server lists: for a UIDL of a mailbox that the
- * account stands for no longer. Returns its length. */
-size_t ledger_foreign_uidl(const char *uidl, size_t uidl_len, char *name, size_t size);
+/* The deletion is certain: after ledger_message_doubt. A spooled message stays spooled. */
+void ledger_message_gone(struct ledger *ledger, int64_t account, const char *uidl, size_t uidl_len,
+                         int64_t now);
 /* Counts a failed attempt on a UIDL that is there, whatever its state; returns how many there are
  * now. */
 unsigned ledger_message_charge(struct ledger *ledger, int64_t account, const char *uidl,
                                size_t uidl_len, int64_t now);
-/* The account's mailbox lies elsewhere from now on: what was known of its UIDLs stands for none of
- * the new ones. The messages stay known by size and hash, as ones whose UIDL is listed no more. */
-void ledger_maildrop_moved(struct ledger *ledger, int64_t account);
+/* The spooled message of this id lies on the server under this UIDL, with this size by LIST: it was
+ * retrieved and compared. What was deleted is delivered again, and counted as an attempt. */
+void ledger_message_found(struct ledger *ledger, int64_t account, const char *id, const char *uidl,
+                          size_t uidl_len, uint64_t listed, int64_t now);
 /* Forgets a UIDL. */
 void ledger_message_forget(struct ledger *ledger, int64_t account, const char *uidl,
                            size_t uidl_len);
-/* Gives a message a new UIDL: the server has renamed it. */
-void ledger_message_rename(struct ledger *ledger, int64_t account, const char *from,
-                           size_t from_len, const char *to, size_t to_len);
+
+/* The account's mailbox lies elsewhere from now on: what was known of its UIDLs stands for none of
+ * the new ones. The messages stay known by size and hash, as ones whose UIDL is listed no more;
+ * what counts as seen stays as it is. */
+void ledger_maildrop_moved(struct ledger *ledger, int64_t account);
+/* Makes a name, of at most size octets, that no server lists: for a UIDL of a mailbox that the
+ * account stands for no longer. Returns its length. */
+size_t ledger_foreign_uidl(const char *uidl, size_t uidl_len, char *name, size_t size);
 
 /* Records the outcome of a spooled message: LEDGER_DELIVERED or LEDGER_QUARANTINED. False when the
  * id is not held as spooled; otherwise *account is told. */
 bool ledger_outcome(struct ledger *ledger, const char *id, enum ledger_state state, int64_t now,
                     int64_t *account);
-/* Drops a spooled message that is lost, so that it is fetched again. */
-bool ledger_lost(struct ledger *ledger, const char *id, int64_t *account);
+/* A spooled message is lost to us, so that it is to be fetched again; `damaged` counts as an
+ * attempt. False when the id is not held as spooled; otherwise *account is told, and whether the
+ * server has accepted its deletion, so that there may be nothing to fetch. */
+bool ledger_lost(struct ledger *ledger, const char *id, bool damaged, int64_t now, int64_t *account,
+                 bool *deleted);
 /* Whether a message of this id was recorded. */
 bool ledger_knows_id(struct ledger *ledger, const char *id);
 

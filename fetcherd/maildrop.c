@@ -1,8 +1,7 @@
-/* The plan of a poll.
+/* The listings of a poll, joined with the ledger's rows.
  *
- * Promises: nothing is planned for deletion that the policy does not allow or whose UIDL is not
- * certain; a bad message goes to the end of the order; work is linear in the listing, with a keyed
- * hash so that a hostile server cannot make it otherwise. */
+ * Promises: work is linear in the listing, with a keyed hash so that a hostile server cannot make
+ * it otherwise; a UIDL that stands for several messages stands for none. */
 #include "fetcherd/maildrop.h"
 
 #include <assert.h>
@@ -28,7 +27,7 @@ void maildrop_free(struct maildrop *m)
     free(m->uidls);
     free(m->deletes);
     free(m->fetches);
-    free(m->lost);
+    free(m->loose);
     free(m->rows);
     free(m->items);
     *m = (struct maildrop){0};
@@ -62,35 +61,39 @@ static uint32_t store_uidl(struct maildrop *m, const char *uidl, size_t len)
     return (uint32_t)at;
 }
 
-void maildrop_rename(struct maildrop *m, uint32_t index, const char *uidl, size_t len)
+void maildrop_name_by_row(struct maildrop *m, uint32_t index, const struct maildrop_loose *loose)
 {
-    assert(len <= 255 && m->items[index].nameless);
-    m->items[index].uidl_at = store_uidl(m, uidl, len);
-    m->items[index].uidl_len = (uint8_t)len;
+    assert(m->items[index].nameless);
+    m->items[index].uidl_at = loose->uidl_at;
+    m->items[index].uidl_len = (uint8_t)loose->row.uidl_len;
 }
 
 void maildrop_name_by_id(struct maildrop *m, uint32_t index, const char *id)
 {
     char name[ID_SIZE + 1];
+    int len = snprintf(name, sizeof name, " %s", id);
 
-    snprintf(name, sizeof name, " %s", id);
-    maildrop_rename(m, index, name, strlen(name));
+    assert(m->items[index].nameless);
+    m->items[index].uidl_at = store_uidl(m, name, (size_t)len);
+    m->items[index].uidl_len = (uint8_t)len;
+}
+
+static void name_by_number(struct maildrop *m, struct maildrop_item *item)
+{
+    char name[48];
+
+    snprintf(name, sizeof name, " %" PRIu32 " %" PRIu64, item->number, item->size);
+    item->uidl_len = (uint8_t)strlen(name);
+    item->uidl_at = store_uidl(m, name, item->uidl_len);
+    item->nameless = true;
+    m->nameless++;
 }
 
 void maildrop_nameless(struct maildrop *m, uint32_t number, uint64_t size)
 {
-    char name[48];
-
-    snprintf(name, sizeof name, " %" PRIu32 " %" PRIu64, number, size);
-    size_t len = strlen(name);
     m->items = grow(m->items, &m->capacity, m->count, 1, sizeof *m->items);
-    m->items[m->count++] = (struct maildrop_item){.number = number,
-                                                  .size = size,
-                                                  .uidl_at = store_uidl(m, name, len),
-                                                  .uidl_len = (uint8_t)len,
-                                                  .known = -1,
-                                                  .nameless = true};
-    m->nameless++;
+    m->items[m->count] = (struct maildrop_item){.number = number, .size = size, .known = -1};
+    name_by_number(m, &m->items[m->count++]);
 }
 
 void maildrop_uidl(struct maildrop *m, uint32_t number, const char *uidl, size_t len)
@@ -173,8 +176,8 @@ static void build_table(struct maildrop *m)
         struct maildrop_item *item = &m->items[i];
         size_t slot = find_slot(m, maildrop_item_uidl(m, item), item->uidl_len);
         if (m->table[slot]) {
-            item->double_uidl = true;
-            m->items[m->table[slot] - 1].shares_uidl = true;
+            item->shared = true;
+            m->items[m->table[slot] - 1].shared = true;
         } else {
             m->table[slot] = (uint32_t)i + 1;
         }
@@ -188,10 +191,38 @@ void maildrop_listed(struct maildrop *m)
     build_table(m);
 }
 
+/* A UIDL that is listed for several messages tells none of them from the others. */
+static bool part_sharers(struct maildrop *m)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < m->sorted; i++) {
+        struct maildrop_item *item = &m->items[i];
+        if (item->shared && !item->nameless)
+            name_by_number(m, item);
+        any |= item->shared;
+        item->shared = false;
+    }
+    return any;
+}
+
+static bool is_number(const struct maildrop *m, const struct maildrop_item *item)
+{
+    char text[16];
+    int len = snprintf(text, sizeof text, "%" PRIu32, item->number);
+
+    return item->uidl_len == len && !memcmp(maildrop_item_uidl(m, item), text, (size_t)len);
+}
+
 void maildrop_complete(struct maildrop *m)
 {
-    if (!m->table || m->sorted < m->count)
+    bool parted = part_sharers(m);
+
+    if (!m->table || parted || m->sorted < m->count)
         maildrop_listed(m);
+    m->numbered = m->count > 0;
+    for (size_t i = 0; i < m->count && m->numbered; i++)
+        m->numbered = is_number(m, &m->items[i]);
 }
 
 static struct maildrop_item *find_number(struct maildrop *m, uint32_t number)
@@ -218,13 +249,24 @@ bool maildrop_size(struct maildrop *m, uint32_t number, uint64_t size)
 
 /* --- what is known ------------------------------------------------------------------------ */
 
-static void add_lost(struct maildrop *m, const struct ledger_message *row)
+void maildrop_loosen(struct maildrop *m, const struct ledger_message *row, uint32_t uidl_at,
+                     bool listed)
 {
-    m->lost = grow(m->lost, &m->lost_capacity, m->lost_count, 1, sizeof *m->lost);
-    struct maildrop_lost *lost = &m->lost[m->lost_count++];
-    lost->row = *row;
-    lost->row.uidl = NULL; /* the array moves: see uidl[] */
-    memcpy(lost->uidl, row->uidl, row->uidl_len);
+    m->loose = grow(m->loose, &m->loose_capacity, m->loose_count, 1, sizeof *m->loose);
+    struct maildrop_loose *loose = &m->loose[m->loose_count++];
+    *loose = (struct maildrop_loose){.row = *row, .uidl_at = uidl_at, .listed = listed};
+    loose->row.uidl = NULL;
+}
+
+const char *maildrop_loose_uidl(const struct maildrop *m, const struct maildrop_loose *loose)
+{
+    return m->uidls + loose->uidl_at;
+}
+
+/* What we deleted is of interest only where the server can't say that it is listed again. */
+static bool may_be_elsewhere(const struct ledger_message *row)
+{
+    return row->state != LEDGER_GONE || maildrop_is_own_name(row->uidl, row->uidl_len);
 }
 
 void maildrop_known(struct maildrop *m, const struct ledger_message *row)
@@ -232,8 +274,8 @@ void maildrop_known(struct maildrop *m, const struct ledger_message *row)
     size_t slot = find_slot(m, row->uidl, row->uidl_len);
 
     if (!m->table[slot]) {
-        if (row->state != LEDGER_GONE && row->uidl_len <= sizeof m->lost->uidl)
-            add_lost(m, row);
+        if (may_be_elsewhere(row) && row->uidl_len <= UINT8_MAX)
+            maildrop_loosen(m, row, store_uidl(m, row->uidl, row->uidl_len), false);
         return;
     }
     m->rows = grow(m->rows, &m->row_capacity, m->row_count, 1, sizeof *m->rows);
@@ -242,176 +284,25 @@ void maildrop_known(struct maildrop *m, const struct ledger_message *row)
     m->items[m->table[slot] - 1].known = (int32_t)m->row_count++;
 }
 
-struct maildrop_lost *maildrop_renamed(struct maildrop *m, uint64_t size,
-                                       const unsigned char hash[static MESSAGE_HASH_LEN])
+struct maildrop_loose *maildrop_same(struct maildrop *m, const struct maildrop_item *item,
+                                     uint64_t size,
+                                     const unsigned char hash[static MESSAGE_HASH_LEN])
 {
-    for (size_t i = 0; i < m->lost_count; i++) {
-        const struct ledger_message *row = &m->lost[i].row;
-        if (row->id[0] && row->size == size && !memcmp(row->hash, hash, MESSAGE_HASH_LEN))
-            return &m->lost[i];
+    for (size_t i = 0; i < m->loose_count; i++) {
+        const struct ledger_message *row = &m->loose[i].row;
+        bool ours = row->id[0] && (row->state != LEDGER_GONE || item->nameless);
+        if (ours && row->size == size && !memcmp(row->hash, hash, MESSAGE_HASH_LEN))
+            return &m->loose[i];
     }
     return NULL;
 }
 
-/* --- the plan ----------------------------------------------------------------------------- */
-
-static bool is_day_old(const struct ledger_message *row, const struct maildrop_policy *policy)
+void maildrop_taken(struct maildrop *m, const char *id)
 {
-    return policy->by_hand || row->changed + CLOCK_DAY <= policy->now;
-}
+    char taken[ID_SIZE];
 
-static enum maildrop_action act_on_settled(const struct maildrop_item *item,
-                                           const struct ledger_message *row,
-                                           const struct maildrop_policy *policy)
-{
-    if (policy->delete == CONF_DELETE_NEVER)
-        return MAILDROP_KEEP;
-    if (policy->delete == CONF_DELETE_AFTER && row->changed + policy->delete_after > policy->now)
-        return MAILDROP_KEEP;
-    if (row->attempts >= MAILDROP_ATTEMPTS && !is_day_old(row, policy))
-        return MAILDROP_STEP_OVER; /* its DELE breaks sessions */
-    /* Which of several with this UIDL is the one we have? Only its content can tell. */
-    return item->shares_uidl ? MAILDROP_VERIFY : MAILDROP_DELETE;
-}
-
-/* Retrieve it, unless that has failed too often. */
-static enum maildrop_action attempt(enum maildrop_action how, const struct ledger_message *row,
-                                    const struct maildrop_policy *policy)
-{
-    if (row->attempts < MAILDROP_ATTEMPTS || is_day_old(row, policy))
-        return how;
-    return MAILDROP_STEP_OVER;
-}
-
-/* The row may know better than LIST, from counting; but then it counted only until it stopped. */
-static enum maildrop_action act_on_too_large(const struct maildrop_item *item,
-                                             const struct ledger_message *row,
-                                             const struct maildrop_policy *policy)
-{
-    bool counted = item->size <= policy->size_limit;
-
-    if (row->size <= policy->size_limit)
-        return MAILDROP_FETCH;
-    if (counted && ((policy->by_hand && row->attempts < MAILDROP_ATTEMPTS) ||
-                    row->changed + CLOCK_DAY <= policy->now))
-        return MAILDROP_FETCH;
-    return MAILDROP_TOO_LARGE;
-}
-
-/* The server lists again what was deleted: the same message, or another under its UIDL. It is
- * looked at once, and when the server just keeps what it was told to delete, once a day from then
- * on. */
-static enum maildrop_action act_on_returned(const struct ledger_message *row,
-                                            const struct maildrop_policy *policy)
-{
-    bool seen = row->attempts > 0;
-    return !seen || is_day_old(row, policy) ? MAILDROP_VERIFY : MAILDROP_KEEP;
-}
-
-static enum maildrop_action act_on_known(const struct maildrop_item *item,
-                                         const struct ledger_message *row,
-                                         const struct maildrop_policy *policy)
-{
-    switch (row->state) {
-    case LEDGER_DELIVERED:
-    case LEDGER_QUARANTINED:
-        return act_on_settled(item, row, policy);
-    case LEDGER_SPOOLED:
-        if (policy->delete == CONF_DELETE_SPOOLED)
-            return item->shares_uidl ? MAILDROP_VERIFY : MAILDROP_DELETE;
-        return MAILDROP_WAIT;
-    case LEDGER_TOO_LARGE:
-        return act_on_too_large(item, row, policy);
-    case LEDGER_SEEN:
-        return MAILDROP_KEEP;
-    case LEDGER_GONE:
-    case LEDGER_VANISHED:
-        return act_on_returned(row, policy);
-    default:
-        return attempt(MAILDROP_FETCH, row, policy);
-    }
-}
-
-static enum maildrop_action act_on(const struct maildrop *m, const struct maildrop_item *item,
-                                   const struct maildrop_policy *policy)
-{
-    const struct ledger_message *row = maildrop_row(m, item);
-    enum maildrop_action action = item->double_uidl
-                                      ? MAILDROP_KEEP
-                                      : (row ? act_on_known(item, row, policy) : MAILDROP_FETCH);
-    bool fetches = action == MAILDROP_FETCH || action == MAILDROP_VERIFY;
-
-    return fetches && item->size > policy->size_limit ? MAILDROP_TOO_LARGE : action;
-}
-
-/* New mail first; then what only needs another look; last what failed before, so that it stops none
- * of the others. */
-enum turn { TURN_NEW, TURN_LOOK, TURN_RISK, TURNS, TURN_NEVER };
-
-static enum turn turn_of(const struct maildrop *m, const struct maildrop_item *item)
-{
-    const struct ledger_message *row = maildrop_row(m, item);
-
-    if (item->action != MAILDROP_FETCH && item->action != MAILDROP_VERIFY)
-        return TURN_NEVER;
-    if (row && row->attempts > 0)
-        return TURN_RISK;
-    return item->action == MAILDROP_FETCH ? TURN_NEW : TURN_LOOK;
-}
-
-/* Where to begin. Of a mailbox without UIDLs the oldest messages are most likely those that we
- * have; what came behind them goes first, so that comparing them again holds up nothing new. */
-static size_t first_to_fetch(const struct maildrop *m)
-{
-    size_t ours = 0;
-
-    if (m->nameless < m->count)
-        return 0;
-    for (size_t i = 0; i < m->lost_count; i++)
-        ours +=
-            m->lost[i].row.id[0] && maildrop_is_own_name(m->lost[i].uidl, m->lost[i].row.uidl_len);
-    return ours < m->count ? ours : 0;
-}
-
-static void order_fetches(struct maildrop *m, uint32_t max)
-{
-    size_t first = first_to_fetch(m);
-
-    for (enum turn turn = TURN_NEW; turn < TURNS; turn++) {
-        for (size_t n = 0; n < m->count; n++) {
-            size_t i = (first + n) % m->count;
-            if (turn_of(m, &m->items[i]) != turn)
-                continue;
-            if (m->fetch_count < max)
-                m->fetches[m->fetch_count++] = (uint32_t)i;
-            else
-                m->left_over += turn == TURN_NEW;
-        }
-        if (turn < TURN_RISK)
-            m->safe_count = m->fetch_count;
-    }
-}
-
-static uint32_t *index_array(size_t n)
-{
-    uint32_t *array = calloc(n ? n : 1, sizeof *array);
-    if (!array)
-        abort();
-    return array;
-}
-
-void maildrop_plan(struct maildrop *m, const struct maildrop_policy *policy)
-{
-    assert(!m->fetches);
-    m->fetches = index_array(m->count < policy->fetch_max ? m->count : policy->fetch_max);
-    m->deletes = index_array(m->count);
-    for (size_t i = 0; i < m->count; i++) {
-        struct maildrop_item *item = &m->items[i];
-        enum maildrop_action action = act_on(m, item, policy);
-        item->action = (uint8_t)action;
-        m->totals[action]++;
-        if (action == MAILDROP_DELETE)
-            m->deletes[m->delete_count++] = (uint32_t)i;
-    }
-    order_fetches(m, policy->fetch_max);
+    memcpy(taken, id, sizeof taken); /* it may be one of those that are cleared here */
+    for (size_t i = 0; i < m->loose_count; i++)
+        if (!strcmp(m->loose[i].row.id, taken))
+            m->loose[i].row.id[0] = '\0';
 }

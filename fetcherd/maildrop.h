@@ -7,12 +7,19 @@
  *   ledger rows   -> maildrop_known (after maildrop_complete)
  *   maildrop_plan -> an action for each message, and the orders in which to act
  *
- * A message may be nameless: the server has no UIDL, or none for it that can be used. Its content
- * alone tells whether we have it. Until that is known it goes by a name of our own, made of number
- * and size, and then by one made of the id in the spool; such names begin with a space, as no UIDL
- * on the wire can. */
-#ifndef POPFERRY_FETCHERD_MAILDROP_H
-#define POPFERRY_FETCHERD_MAILDROP_H
+ * Whether the listed message is the one that the ledger has under its UIDL is decided here: LIST
+ * has to name the size that it named when we had the message. Otherwise the row is in doubt, and
+ * the message is retrieved and compared with all rows whose messages are not certain to be
+ * elsewhere
+ * (`loose` ones). The same goes for a server whose UIDLs are message numbers, once anything says
+ * that these have moved, and before any DELE.
+ *
+ * A message may be nameless: the server has no UIDL, or none for it that can be used (blank,
+ * overlong, listed twice). Its content alone tells whether we have it. Until that is known it goes
+ * by a name of our own, made of number and size, and then by one made of the id in the spool; such
+ * names begin with a space, as no UIDL on the wire can. */
+#ifndef FETCHERD_MAILDROP_H
+#define FETCHERD_MAILDROP_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,7 +33,7 @@ enum {
 };
 
 enum maildrop_action {
-    MAILDROP_KEEP,      /* nothing to do: it is to stay, or is another of the same UIDL */
+    MAILDROP_KEEP,      /* nothing to do: it is to stay */
     MAILDROP_FETCH,     /* it is new to us */
     MAILDROP_VERIFY,    /* fetch it and compare the hash: the UIDL alone does not tell what it is */
     MAILDROP_DELETE,    /* ours for good: DELE */
@@ -43,9 +50,10 @@ struct maildrop_item {
     int32_t known; /* index of the ledger's row; -1: none */
     uint8_t uidl_len;
     uint8_t action;
-    bool shares_uidl; /* the first of several with this UIDL */
-    bool double_uidl; /* one of the others */
-    bool nameless;    /* its UIDL is a name of our own */
+    bool shared;   /* others are listed with this UIDL; until maildrop_complete */
+    bool nameless; /* its UIDL is a name of our own */
+    bool doubtful; /* the row may be another message's */
+    bool seen;     /* nameless, and one that the baseline knew */
 };
 
 struct maildrop_policy {
@@ -60,10 +68,11 @@ struct maildrop_policy {
 struct maildrop {
     struct maildrop_item *items; /* ascending by number after maildrop_listed */
     size_t count;
-    struct ledger_message *rows; /* of listed messages; uidl is NULL */
+    struct ledger_message *rows; /* of listed UIDLs; uidl is NULL */
     size_t row_count;
-    struct maildrop_lost *lost; /* rows of messages that are not listed */
-    size_t lost_count;
+    struct maildrop_loose *loose;
+    size_t loose_count;
+    bool numbered;               /* the UIDLs are the messages' numbers */
     uint32_t *fetches, *deletes; /* indexes of items, in the order to act */
     size_t fetch_count, delete_count;
     size_t safe_count; /* of the fetches: the first ones; the rest failed before and may again */
@@ -72,7 +81,7 @@ struct maildrop {
     /* inner */
     size_t sorted; /* items in order; nameless ones may follow */
     size_t nameless;
-    size_t capacity, row_capacity, lost_capacity;
+    size_t capacity, row_capacity, loose_capacity;
     char *uidls;
     size_t uidls_len, uidls_capacity;
     uint32_t *table; /* of item index + 1, by UIDL */
@@ -80,10 +89,11 @@ struct maildrop {
     unsigned char hash_key[16];
 };
 
-/* A row whose UIDL is not listed. */
-struct maildrop_lost {
-    struct ledger_message row; /* uidl points behind it; owned here */
-    char uidl[256];
+/* A row whose message may lie under another name than the row's: it is not listed, or in doubt. */
+struct maildrop_loose {
+    struct ledger_message row; /* uidl is NULL: see maildrop_loose_uidl */
+    uint32_t uidl_at;
+    bool listed; /* the row's UIDL is: the row is in doubt */
 };
 
 void maildrop_init(struct maildrop *m);
@@ -97,10 +107,10 @@ void maildrop_listed(struct maildrop *m);
 bool maildrop_size(struct maildrop *m, uint32_t number, uint64_t size);
 /* A message without a UIDL. */
 void maildrop_nameless(struct maildrop *m, uint32_t number, uint64_t size);
-/* All is listed. */
+/* All is listed. Those that share a UIDL become nameless. */
 void maildrop_complete(struct maildrop *m);
-/* A nameless message was recognised, or spooled under this id. */
-void maildrop_rename(struct maildrop *m, uint32_t index, const char *uidl, size_t len);
+/* A nameless message was recognised as a row's, or spooled under this id: it goes by that name. */
+void maildrop_name_by_row(struct maildrop *m, uint32_t index, const struct maildrop_loose *loose);
 void maildrop_name_by_id(struct maildrop *m, uint32_t index, const char *id);
 bool maildrop_is_own_name(const char *uidl, size_t len);
 void maildrop_known(struct maildrop *m, const struct ledger_message *row);
@@ -111,9 +121,17 @@ const char *maildrop_item_uidl(const struct maildrop *m, const struct maildrop_i
 /* NULL when the ledger has none. */
 struct ledger_message *maildrop_row(const struct maildrop *m, const struct maildrop_item *item);
 
-/* A message of this size and hash that was spooled under a UIDL which is listed no more, without
- * our having deleted it: the server has renamed it. NULL if there is none. */
-struct maildrop_lost *maildrop_renamed(struct maildrop *m, uint64_t size,
-                                       const unsigned char hash[static MESSAGE_HASH_LEN]);
+/* The loose row of a message of this size and hash, if there is one: the listed message is that.
+ * What we deleted ourselves is found for a nameless message only; under a UIDL it is new mail. */
+struct maildrop_loose *maildrop_same(struct maildrop *m, const struct maildrop_item *item,
+                                     uint64_t size,
+                                     const unsigned char hash[static MESSAGE_HASH_LEN]);
+const char *maildrop_loose_uidl(const struct maildrop *m, const struct maildrop_loose *loose);
+/* The row stands for a message that was found: for no other one. */
+void maildrop_taken(struct maildrop *m, const char *id);
+
+/* For maildrop_plan.c. */
+void maildrop_loosen(struct maildrop *m, const struct ledger_message *row, uint32_t uidl_at,
+                     bool listed);
 
 #endif

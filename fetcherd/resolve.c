@@ -73,21 +73,39 @@ static void tell_session(struct fetcherd *f, int64_t account, const struct outco
         session_outcome(a->session, outcome->id, outcome->state);
 }
 
+/* What a person is to expect of a message that we have no good copy of. */
+static const char *prospect(bool deleted)
+{
+    return deleted ? "the server was told to delete it too (delete = spooled): only if it still "
+                     "lists it, it is fetched again"
+                   : "it is fetched again from the server";
+}
+
+static void tell_lost(const struct resolve *r, const char *event, const char *id, int64_t account,
+                      bool deleted, const char *meaning)
+{
+    const struct account *a = account_set_by_key(&r->f->accounts, account);
+
+    LOG(LOG_ALARM, event, KV("id", id), KV("account", a ? a->name : NULL), KV("meaning", meaning),
+        KV("next", prospect(deleted)));
+}
+
 /* A copy that our disk has damaged is in badmail for what it is worth; the server has the true one.
  */
-static void fetch_again(struct resolve *r, const char *id, int64_t *account)
+static void fetch_again(struct resolve *r, const char *id, int64_t now, int64_t *account)
 {
-    if (!ledger_lost(r->f->ledger, id, account))
-        return;
-    const struct account *a = account_set_by_key(&r->f->accounts, *account);
-    LOG(LOG_ALARM, "message-damaged", KV("id", id), KV("account", a ? a->name : NULL),
-        KV("meaning", "its spool file was damaged; it will be fetched again. See to the disk"));
+    bool deleted;
+
+    if (ledger_lost(r->f->ledger, id, true, now, account, &deleted))
+        tell_lost(r, "message-damaged", id, *account, deleted,
+                  "its spool file was damaged, and is in badmail for what it is worth: see to the "
+                  "disk");
 }
 
 static void record(struct resolve *r, const struct outcome *outcome, int64_t now, int64_t *account)
 {
     if (outcome->state == LEDGER_PENDING)
-        fetch_again(r, outcome->id, account);
+        fetch_again(r, outcome->id, now, account);
     else
         (void)ledger_outcome(r->f->ledger, outcome->id, outcome->state, now, account);
 }
@@ -194,19 +212,16 @@ static void publish_again(struct fetcherd *f, const char *id)
 static void find_lost(struct inquiry *q)
 {
     struct fetcherd *f = q->resolve->f;
-    int64_t account;
+    int64_t account, now = clock_now();
+    bool deleted;
 
     flush_heard(q->resolve);
     ledger_begin(f->ledger);
-    for (size_t i = 0; i < q->count; i++) {
-        if (q->known[i] || spool_find(f->spool, q->ids[i]) != SPOOL_DIRS ||
-            !ledger_lost(f->ledger, q->ids[i], &account))
-            continue;
-        const struct account *a = account_set_by_key(&f->accounts, account);
-        LOG(LOG_ALARM, "message-lost", KV("id", q->ids[i]), KV("account", a ? a->name : NULL),
-            KV("meaning",
-               "it is in no directory and nobody knows of it; it will be fetched again"));
-    }
+    for (size_t i = 0; i < q->count; i++)
+        if (!q->known[i] && spool_find(f->spool, q->ids[i]) == SPOOL_DIRS &&
+            ledger_lost(f->ledger, q->ids[i], false, now, &account, &deleted))
+            tell_lost(q->resolve, "message-lost", q->ids[i], account, deleted,
+                      "it is in no directory and nobody knows of it");
     ledger_commit(f->ledger);
 }
 

@@ -54,41 +54,33 @@ void delete_reply(struct session *s, const struct pop3_event *event)
         KV("reply", text));
 }
 
-typedef void mark_fn(struct session *s, const struct maildrop_item *item, int64_t now);
-
-static void mark_gone(struct session *s, const struct maildrop_item *item, int64_t now)
-{
-    ledger_message_state(s->f->ledger, s->account->key, maildrop_item_uidl(&s->drop, item),
-                         item->uidl_len, LEDGER_GONE, now);
-}
-
-static void mark_doubtful(struct session *s, const struct maildrop_item *item, int64_t now)
-{
-    ledger_message_doubt(s->f->ledger, s->account->key, maildrop_item_uidl(&s->drop, item),
-                         item->uidl_len, now);
-}
+typedef void mark_fn(struct ledger *ledger, int64_t account, const char *uidl, size_t uidl_len,
+                     int64_t now);
 
 static void mark_deleted(struct session *s, mark_fn *mark)
 {
     int64_t now = clock_now();
 
     ledger_begin(s->f->ledger);
-    for (size_t i = 0; i < s->deleted_count; i++)
-        mark(s, &s->drop.items[s->deleted[i]], now);
+    for (size_t i = 0; i < s->deleted_count; i++) {
+        const struct maildrop_item *item = &s->drop.items[s->deleted[i]];
+        mark(s->f->ledger, s->account->key, maildrop_item_uidl(&s->drop, item), item->uidl_len,
+             now);
+    }
     ledger_commit(s->f->ledger);
 }
 
 void delete_doubtful(struct session *s)
 {
     if (s->deleted_count > 0)
-        mark_deleted(s, mark_doubtful);
+        mark_deleted(s, ledger_message_doubt);
 }
 
 void delete_confirmed(struct session *s)
 {
     if (s->deleted_count == 0)
         return;
-    mark_deleted(s, mark_gone);
+    mark_deleted(s, ledger_message_gone);
     s->result.deleted = (uint32_t)s->deleted_count;
     s->result.on_server -= (uint32_t)s->deleted_count;
     s->deleted_count = 0;

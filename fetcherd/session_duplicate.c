@@ -10,28 +10,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 
-/* It is what we have already: the server brought a deleted message back, or has another with this
- * UIDL, which we took for it. */
-static void on_same(struct session *s, uint32_t index, const struct ledger_message *row)
-{
-    const struct maildrop_item *item = &s->drop.items[index];
-
-    if (row->state == LEDGER_GONE || row->state == LEDGER_VANISHED) {
-        int64_t now = clock_now();
-        const char *uidl = maildrop_item_uidl(&s->drop, item);
-        ledger_begin(s->f->ledger);
-        (void)ledger_message_charge(s->f->ledger, s->account->key, uidl, item->uidl_len, now);
-        ledger_message_state(s->f->ledger, s->account->key, uidl, item->uidl_len, LEDGER_DELIVERED,
-                             now);
-        ledger_commit(s->f->ledger);
-    }
-    if (row->state == LEDGER_DELIVERED || row->state == LEDGER_QUARANTINED)
-        delete_now(s, index); /* the plan had it that it is due */
-    else
-        delete_settled(s, index);
-}
-
-/* Whether the policy lets a message go that came into this state then. */
+/* Whether the policy lets it go that the server has a message which came into this state then. */
 static bool is_due(const struct session *s, const struct ledger_message *row)
 {
     const struct conf *conf = fetcherd_conf(s->f);
@@ -39,68 +18,77 @@ static bool is_due(const struct session *s, const struct ledger_message *row)
     if (row->state == LEDGER_SPOOLED)
         return conf->fetch.delete == CONF_DELETE_SPOOLED;
     if (conf->fetch.delete == CONF_DELETE_AFTER)
-        return row->changed + conf->fetch.delete_after <= clock_now();
+        return row->settled + conf->fetch.delete_after <= clock_now();
     return conf->fetch.delete != CONF_DELETE_NEVER;
 }
 
-/* A nameless message that we have already. */
-static void on_recognised(struct session *s, uint32_t index, struct maildrop_lost *old)
+/* Whether the ledger has it like this already. What has no UIDL is noted now and then, since the
+ * ledger forgets what nobody has seen for long. */
+static bool is_noted(const struct maildrop_item *item, const struct ledger_message *row,
+                     bool same_uidl)
 {
-    maildrop_rename(&s->drop, index, old->uidl, old->row.uidl_len);
-    if (old->row.state == LEDGER_VANISHED) {
-        ledger_begin(s->f->ledger);
-        ledger_message_state(s->f->ledger, s->account->key, old->uidl, old->row.uidl_len,
-                             LEDGER_DELIVERED, clock_now());
-        ledger_commit(s->f->ledger);
-    }
-    if (old->row.state == LEDGER_SPOOLED) {
-        spooled_add(s, old->row.id, index, true);
-        spooled_sort(s);
-    }
-    if (is_due(s, &old->row))
-        delete_now(s, index);
-    old->row.id[0] = '\0'; /* stands for one message only */
+    bool settled = row->state == LEDGER_DELIVERED || row->state == LEDGER_QUARANTINED;
+    bool recent = row->changed + CLOCK_DAY > clock_now();
+
+    return same_uidl && (settled || row->state == LEDGER_SPOOLED) && row->listed == item->size &&
+           (recent || !item->nameless);
 }
 
-static void on_renamed(struct session *s, uint32_t index, struct maildrop_lost *old)
+/* The item is the message of this row. */
+static void found(struct session *s, uint32_t index, const struct ledger_message *row,
+                  bool same_uidl)
 {
     const struct maildrop_item *item = &s->drop.items[index];
-    const char *uidl = maildrop_item_uidl(&s->drop, item);
-    int64_t key = s->account->key;
+    struct ledger *ledger = s->f->ledger;
 
-    ledger_begin(s->f->ledger);
-    ledger_message_rename(s->f->ledger, key, old->uidl, old->row.uidl_len, uidl, item->uidl_len);
-    if (old->row.state != LEDGER_SPOOLED)
-        ledger_message_state(s->f->ledger, key, uidl, item->uidl_len, LEDGER_DELIVERED,
-                             clock_now());
-    ledger_commit(s->f->ledger);
-    if (old->row.state != LEDGER_SPOOLED)
-        delete_settled(s, index);
-    old->row.id[0] = '\0'; /* stands for one message only */
+    if (!is_noted(item, row, same_uidl)) {
+        ledger_begin(ledger);
+        ledger_message_found(ledger, s->account->key, row->id, maildrop_item_uidl(&s->drop, item),
+                             item->uidl_len, item->size, clock_now());
+        ledger_commit(ledger);
+    }
+    if (row->state == LEDGER_SPOOLED) {
+        spooled_add(s, row->id, index, true);
+        spooled_sort(s);
+    }
+    if (is_due(s, row))
+        delete_now(s, index);
+    maildrop_taken(&s->drop, row->id);
+}
+
+/* A nameless message goes by the row's name from here on; any other row by the item's: the server
+ * has renamed the message, or its UIDL was in doubt. */
+static void found_loose(struct session *s, uint32_t index, const struct maildrop_loose *loose)
+{
+    bool nameless = s->drop.items[index].nameless;
+
+    if (nameless)
+        maildrop_name_by_row(&s->drop, index, loose);
+    found(s, index, &loose->row, nameless);
+}
+
+static bool is_same(const struct ledger_message *row, const struct message_writer *w)
+{
+    return row && row->id[0] && row->size == message_writer_size(w) &&
+           memcmp(row->hash, message_writer_hash(w), sizeof row->hash) == 0;
 }
 
 bool duplicate_settled(struct session *s, uint32_t index, const struct message_writer *w)
 {
     const struct maildrop_item *item = &s->drop.items[index];
     const struct ledger_message *row = maildrop_row(&s->drop, item);
-    const unsigned char *hash = message_writer_hash(w);
-    struct maildrop_lost *old;
-
-    if (row && row->id[0]) {
-        if (row->size != message_writer_size(w) || memcmp(row->hash, hash, sizeof row->hash) != 0)
-            return false;
-        on_same(s, index, row);
-    } else {
-        old = maildrop_renamed(&s->drop, message_writer_size(w), hash);
-        if (!old)
-            return false;
-        if (item->nameless)
-            on_recognised(s, index, old);
-        else
-            on_renamed(s, index, old);
-    }
     char uidl[POP3_UIDL_MAX + 1];
+
     session_uidl(s, item, uidl);
+    if (is_same(row, w)) {
+        found(s, index, row, true);
+    } else {
+        struct maildrop_loose *loose =
+            maildrop_same(&s->drop, item, message_writer_size(w), message_writer_hash(w));
+        if (!loose)
+            return false;
+        found_loose(s, index, loose);
+    }
     LOG(LOG_NOTE, "message-duplicate", KV("account", s->account->name), KVN("number", item->number),
         KV("uidl", uidl));
     return true;

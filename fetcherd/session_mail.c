@@ -109,6 +109,8 @@ static void on_too_large(struct session *s)
     row.attempts = told ? row.attempts + 1 : 1;
     row.size = item->size > s->intake.size ? item->size : s->intake.size;
     row.id[0] = '\0';
+    row.listed = 0;
+    row.settled = 0;
     ledger_begin(s->f->ledger);
     ledger_message_put(s->f->ledger, s->account->key, &row);
     ledger_commit(s->f->ledger);
@@ -174,7 +176,8 @@ static void put_in_batch(struct session *s, struct message_writer *writer, uint3
         s->commit = commit_new(s->f, s->account, on_committed, s);
         (void)evtimer_add(s->batch_timer, &age);
     }
-    commit_add(s->commit, writer, maildrop_item_uidl(&s->drop, item), item->uidl_len, index);
+    commit_add(s->commit, writer, maildrop_item_uidl(&s->drop, item), item->uidl_len, item->size,
+               index);
     if (commit_is_full(s->commit))
         start_commit(s);
 }
@@ -395,7 +398,7 @@ static void note_waiting(struct session *s)
 
     for (size_t i = 0; m->totals[MAILDROP_WAIT] && i < m->count; i++) {
         const struct maildrop_item *item = &m->items[i];
-        if (item->action == MAILDROP_WAIT && !item->shares_uidl)
+        if (item->action == MAILDROP_WAIT && !m->numbered)
             spooled_add(s, maildrop_row(m, item)->id, (uint32_t)i, false);
     }
     spooled_sort(s);

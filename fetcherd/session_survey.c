@@ -37,22 +37,28 @@ static void on_row(void *arg, const struct ledger_message *row)
     maildrop_known(arg, row);
 }
 
-static void follow_lost(struct session *s, const struct maildrop_lost *lost, int64_t now)
+/* A name of our own is never listed: its message is known again by its content, for a while. */
+static bool is_kept(const struct session *s, const struct maildrop_loose *loose, int64_t now)
+{
+    return maildrop_is_own_name(maildrop_loose_uidl(&s->drop, loose), loose->row.uidl_len) &&
+           loose->row.changed + KEEP_NAMELESS >= now;
+}
+
+static void follow_unlisted(struct session *s, const struct maildrop_loose *loose, int64_t now)
 {
     struct ledger *ledger = s->f->ledger;
+    const char *uidl = maildrop_loose_uidl(&s->drop, loose);
     int64_t key = s->account->key;
 
-    switch (lost->row.state) {
+    switch (loose->row.state) {
     case LEDGER_DELIVERED:
     case LEDGER_QUARANTINED:
-        /* A name of our own is never listed: its message is known again by its content. */
-        if (!maildrop_is_own_name(lost->uidl, lost->row.uidl_len) ||
-            lost->row.changed + KEEP_NAMELESS < now)
-            ledger_message_state(ledger, key, lost->uidl, lost->row.uidl_len, LEDGER_VANISHED, now);
+        if (!is_kept(s, loose, now))
+            ledger_message_vanished(ledger, key, uidl, loose->row.uidl_len, now);
         break;
     case LEDGER_PENDING:
     case LEDGER_TOO_LARGE:
-        ledger_message_forget(ledger, key, lost->uidl, lost->row.uidl_len);
+        ledger_message_forget(ledger, key, uidl, loose->row.uidl_len);
         break;
     default: /* spooled: its outcome is still to come; seen: it may be listed again */
         break;
@@ -78,7 +84,7 @@ static void note_too_large(struct session *s, const struct maildrop_item *item, 
                                  .size = item->size,
                                  .changed = now};
 
-    if (known && known->state != LEDGER_PENDING)
+    if (known && known->state != LEDGER_PENDING && !item->doubtful)
         return; /* told already, or there is more to remember of it */
     ledger_message_put(s->f->ledger, s->account->key, &row);
     log_message(s, "message-too-large", item);
@@ -90,8 +96,9 @@ static void follow_listing(struct session *s)
     int64_t now = clock_now();
 
     ledger_begin(s->f->ledger);
-    for (size_t i = 0; i < m->lost_count; i++)
-        follow_lost(s, &m->lost[i], now);
+    for (size_t i = 0; i < m->loose_count; i++)
+        if (!m->loose[i].listed)
+            follow_unlisted(s, &m->loose[i], now);
     for (size_t i = 0; m->totals[MAILDROP_TOO_LARGE] && i < m->count; i++)
         if (m->items[i].action == MAILDROP_TOO_LARGE)
             note_too_large(s, &m->items[i], now);
@@ -141,10 +148,11 @@ static bool complete_listing(struct session *s)
             KVN("messages", (long long)m->nameless),
             KV("meaning", "they are known by their content alone, and fetched again while they "
                           "stay there"));
-    if (s->account->baseline_pending && s->no_uidl) {
+    if (s->account->baseline_pending && (s->no_uidl || m->numbered)) {
         session_fail(s, "UIDL",
-                     "the server has no UIDL, so what is there now can't be told from what comes "
-                     "later: add the account without --baseline");
+                     "the server has no UIDL%s, so what is there now can't be told from what comes "
+                     "later: add the account without --baseline",
+                     m->numbered ? " but the messages' numbers" : "");
         return false;
     }
     if (s->account->baseline_pending)

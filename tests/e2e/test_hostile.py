@@ -27,10 +27,11 @@ from tests.harness.mail import normalised, simple
 from tests.harness.process import free_port, wait_for
 from tests.harness.scripted import (
     CLOSE,
-    HANG,
-    RESET,
     Drip,
     Endless,
+    HANG,
+    Numbered,
+    RESET,
     ScriptedPop3,
     ScriptedSmtp,
     stuffed,
@@ -38,6 +39,9 @@ from tests.harness.scripted import (
 )
 
 MESSAGES = [normalised(simple(f"number {n}", body=f"{n}\n.\n..{n}\n" * 50)) for n in range(1, 4)]
+
+
+OTHER = normalised(simple("quite another", body="of another size\n"))
 
 
 @pytest.fixture
@@ -265,6 +269,88 @@ def test_uidl_reused(ferry, smtp):
         server.mailbox["uid-1"] = MESSAGES[1]
         wait_for(lambda: ferry.fetch("acc") == 0 and not server.mailbox, what="an empty mailbox")
         assert accepted(smtp) == sorted(MESSAGES[:2])
+
+
+@pytest.mark.parametrize("delete", ["delivered", "never"])
+def test_uidl_reused_while_it_waits(make_ferry, delete):
+    """Another client deletes a message of ours, and the server gives its UIDL to other mail."""
+    port = free_port()
+    relay = {"retry_min": "1s", "retry_max": "1s"}
+    ferry = make_ferry(port, fetch={"timeout": "2s", "delete": delete}, relay=relay)
+    with ScriptedPop3(MESSAGES[:1]) as server:
+        account(ferry, server)
+        ferry.ctl_ok("fetch", "acc")
+        wait_for(lambda: ferry.counts()["outgoing"] == 1, what="a file in outgoing/")
+        wait_for(lambda: ferry.account("acc")["state"] != "polling", what="the end of the poll")
+        server.mailbox["uid-1"] = OTHER
+        with ScriptedSmtp(port=port) as smtp:
+            wait_for(lambda: len(smtp.accepted) == 1, what="delivery")
+            ferry.fetch("acc")
+            wait_for(lambda: len(smtp.accepted) == 2, what="the other mail")
+            ferry.fetch("acc")
+            assert accepted(smtp) == sorted([MESSAGES[0], OTHER])
+            assert len(server.mailbox) == (delete == "never")
+
+
+def test_numbers_for_uidls(make_ferry):
+    """UIDLs are numbers, another client deletes the first, and what follows is of the same size."""
+    port = free_port()
+    ferry = make_ferry(port, fetch={"timeout": "2s"}, relay={"retry_min": "1s", "retry_max": "1s"})
+    twins = [normalised(simple(f"twin {n}", body=f"{n}\n")) for n in range(1, 4)]
+    assert len({len(raw) for raw in twins}) == 1
+    with Numbered(twins[:2]) as server:
+        account(ferry, server)
+        ferry.ctl_ok("fetch", "acc")
+        wait_for(lambda: ferry.counts()["outgoing"] == 2, what="two files in outgoing/")
+        wait_for(lambda: ferry.account("acc")["state"] != "polling", what="the end of the poll")
+        del server.mailbox["uid-1"]
+        server.mailbox["uid-3"] = twins[2]
+        with ScriptedSmtp(port=port) as smtp:
+            wait_for(lambda: len(smtp.accepted) == 2, what="delivery")
+            for _ in range(3):
+                ferry.fetch("acc")
+                ferry.drain()
+            assert accepted(smtp) == sorted(twins)
+            assert not server.mailbox
+
+
+def test_first_of_two_with_one_uidl_goes(ferry, smtp):
+    """Two messages share a UIDL, and another client deletes the first of them."""
+    ferry.fetch_section["delete"] = "never"
+    ferry.write_conf()
+    ferry.restart("fetcherd")
+    with ScriptedPop3(MESSAGES[:2], {"UIDL": b"+OK\r\n1 same\r\n2 same\r\n.\r\n"}) as server:
+        account(ferry, server)
+        ferry.fetch("acc")
+        ferry.drain()
+        assert accepted(smtp) == sorted(MESSAGES[:2])
+        del server.mailbox["uid-1"]
+        server.script["UIDL"] = b"+OK\r\n1 same\r\n.\r\n"
+        ferry.fetch("acc")
+        server.mailbox["uid-3"] = MESSAGES[2]
+        server.script["UIDL"] = b"+OK\r\n1 same\r\n2 other\r\n.\r\n"
+        ferry.fetch("acc")
+        ferry.drain()
+        assert accepted(smtp) == sorted(MESSAGES)
+
+
+class Keeping(ScriptedPop3):
+    """Confirms deletions, and keeps the mail."""
+
+    def do_quit(self, talk, rest, listing, deleted):
+        deleted.clear()
+        super().do_quit(talk, rest, listing, deleted)
+
+
+def test_no_uidl_and_nothing_is_deleted(ferry, smtp):
+    """What comes again at each poll is known by its content, and delivered once."""
+    with Keeping(MESSAGES, {"UIDL*": b"-ERR unknown\r\n"}, PLAIN) as server:
+        account(ferry, server)
+        for _ in range(3):
+            assert ferry.fetch("acc") == 0
+        ferry.drain()
+        assert accepted(smtp) == sorted(MESSAGES)
+        assert len(server.mailbox) == 3
 
 
 @pytest.mark.parametrize("size", [0, 1, 900_000])

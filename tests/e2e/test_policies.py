@@ -7,7 +7,7 @@ import pytest
 
 from tests.harness.mail import normalised, simple
 from tests.harness.process import free_port, wait_for
-from tests.harness.scripted import ScriptedPop3, ScriptedSmtp
+from tests.harness.scripted import CLOSE, Numbered, ScriptedPop3, ScriptedSmtp
 
 DAY = 86_400_000
 MESSAGES = [normalised(simple(f"number {n}", body=f"{n}\n" * 20)) for n in range(1, 4)]
@@ -41,7 +41,9 @@ def age(ferry, days):
     """All that the ledger knows of messages happened `days` earlier."""
     ferry.stop("fetcherd")
     with closing(sqlite3.connect(ferry.state / "fetcherd.db")) as db, db:
-        db.execute("UPDATE message SET changed = changed - ?", (days * DAY,))
+        db.execute(
+            "UPDATE message SET changed = changed - ?1, settled = settled - ?1", (days * DAY,)
+        )
     ferry.start("fetcherd")
 
 
@@ -66,6 +68,24 @@ def test_spooled(make_ferry, server):
     ferry = begin(make_ferry, free_port(), server, delete="spooled")
     assert not server.mailbox
     wait_for(lambda: ferry.counts()["outgoing"] == 3, what="three files in outgoing/")
+
+
+def test_spooled_and_damaged(make_ferry, server):
+    """The only copy left is ours, and our disk damages it: that is told, and names the case."""
+    port = free_port()
+    server.script["QUIT"] = CLOSE
+    ferry = begin(make_ferry, port, server, delete="spooled")
+    wait_for(lambda: ferry.counts()["outgoing"] == 3, what="three files in outgoing/")
+    server.script = {}
+    ferry.fetch("acc")
+    assert not server.mailbox
+    victim = sorted((ferry.spool / "outgoing").glob("*.eml"))[0]
+    victim.write_bytes(victim.read_bytes()[:-2] + b"??")
+    with ScriptedSmtp(port=port) as smtp:
+        wait_for(lambda: len(smtp.accepted) == 2, what="delivery of the others")
+        wait_for(lambda: ferry.events("fetcherd", "message-damaged"), what="the alarm")
+        assert "delete = spooled" in ferry.events("fetcherd", "message-damaged")[0]["next"]
+        assert len(ferry.badmail()) == 1
 
 
 def test_never(make_ferry, smtp, server):
@@ -133,9 +153,29 @@ def test_baseline(make_ferry, smtp, server):
     assert len(ferry.events("fetcherd", "baseline-taken")) == 1
 
 
-def test_baseline_needs_uidl(make_ferry, smtp):
+def test_baseline_outlives_a_bad_listing(make_ferry, smtp, server):
+    """A UIDL that one listing lacks, or has mangled, does not make old mail new; nor does another
+    port of the server."""
+    ferry = begin(make_ferry, smtp.port, server, more=["--baseline"])
+    for lines in (b"1 uid-1\r\n3 uid-3\r\n", b"1 uid-1\r\n2 \r\n3 uid-3\r\n", b""):
+        server.script["UIDL"] = b"+OK\r\n" + lines + b".\r\n"
+        ferry.fetch("acc")
+    server.script = {}
+    with ScriptedPop3() as other:
+        other.mailbox = server.mailbox
+        ferry.ctl_ok("account", "set", "acc", "--port", str(other.port))
+        other.mailbox["uid-9"] = NEW
+        assert ferry.fetch("acc") == 0
+        ferry.drain()
+        assert not server.heard("RETR*") and len(other.heard("RETR*")) == 1
+        assert arrived(smtp) == [NEW]
+        assert sorted(other.mailbox) == ["uid-1", "uid-2", "uid-3"]
+
+
+@pytest.mark.parametrize("script", [{"UIDL*": b"-ERR unknown\r\n"}, {}], ids=["none", "numbers"])
+def test_baseline_needs_uidl(make_ferry, smtp, script):
     """Without UIDLs it can't be done; that is said, and nothing is fetched or deleted."""
-    with ScriptedPop3(MESSAGES, {"UIDL*": b"-ERR unknown\r\n"}, ("USER",)) as server:
+    with Numbered(MESSAGES, script, ("USER",)) as server:
         ferry = make_ferry(smtp.port)
         more = ["--baseline"]
         ferry.add_account("acc", server.port, "user", "secret", "acc@corp.example", more=more)

@@ -291,6 +291,14 @@ class ScriptedPop3(_Server):
         return True
 
 
+class Numbered(ScriptedPop3):
+    """A server whose UIDLs are the messages' numbers."""
+
+    def do_uidl(self, talk, rest, listing, deleted):
+        numbers = iter(range(1, len(listing) + 1))
+        self._listing(talk, rest, listing, deleted, lambda *_: next(numbers))
+
+
 def _size(raw):
     return 1000 if isinstance(raw, list) else len(raw)
 

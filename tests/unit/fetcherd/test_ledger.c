@@ -130,6 +130,7 @@ static void put(struct fixture *f, int64_t account, const char *uidl, size_t len
                                .state = id[0] ? LEDGER_SPOOLED : LEDGER_PENDING,
                                .size = 77,
                                .hash = {1, 2, 3},
+                               .listed = 79,
                                .attempts = 1,
                                .changed = NOW};
     snprintf(m.id, sizeof m.id, "%s", id);
@@ -179,9 +180,10 @@ static void test_messages(void **state)
     assert_int_equal(seen.last.changed, NOW);
     assert_true(ledger_knows_id(f->ledger, ID_A));
     assert_false(ledger_knows_id(f->ledger, ID_B));
-    put(f, 1, uidl, sizeof uidl - 1, ID_B); /* fetched again under a new id */
-    assert_int_equal(look(f, 1).count, 1);
-    assert_false(ledger_knows_id(f->ledger, ID_A));
+    assert_int_equal(seen.last.listed, 79);
+    put(f, 1, uidl, sizeof uidl - 1, ID_B); /* another message: the first stays known */
+    assert_int_equal(look(f, 1).count, 2);
+    assert_true(ledger_knows_id(f->ledger, ID_A));
     assert_int_equal(look(f, 2).count, 0);
     put(f, 2, "p", 1, "");
     assert_int_equal(look(f, 2).last.state, LEDGER_PENDING);
@@ -194,6 +196,7 @@ static void test_outcomes(void **state)
 {
     struct fixture *f = *state;
     int64_t account = 0;
+    bool deleted;
 
     put(f, 5, "u", 1, ID_A);
     assert_false(ledger_outcome(f->ledger, ID_B, LEDGER_DELIVERED, NOW, &account));
@@ -203,10 +206,104 @@ static void test_outcomes(void **state)
     assert_false(ledger_outcome(f->ledger, ID_A, LEDGER_DELIVERED, NOW, &account)); /* once */
     assert_int_equal(look(f, 5).last.state, LEDGER_QUARANTINED);
     assert_int_equal(look(f, 5).last.changed, NOW + 1);
-    assert_false(ledger_lost(f->ledger, ID_A, &account));
+    assert_int_equal(look(f, 5).last.settled, NOW + 1);
+    assert_false(ledger_lost(f->ledger, ID_A, false, NOW, &account, &deleted));
+}
+
+/* What is lost to us is fetched again under its UIDL; what is damaged counts as an attempt. */
+static void test_lost(void **state)
+{
+    struct fixture *f = *state;
+    int64_t account = 0;
+    bool deleted = true;
+
     put(f, 5, "v", 1, ID_B);
-    assert_true(ledger_lost(f->ledger, ID_B, &account));
-    assert_int_equal(look(f, 5).count, 1);
+    assert_true(ledger_lost(f->ledger, ID_B, false, NOW + 1, &account, &deleted));
+    assert_int_equal(account, 5);
+    assert_false(deleted);
+    struct ledger_message row = look(f, 5).last;
+    assert_int_equal(row.state, LEDGER_PENDING);
+    assert_int_equal(row.attempts, 1); /* as it was */
+    assert_string_equal(row.id, "");
+    assert_false(ledger_lost(f->ledger, ID_B, false, NOW, &account, &deleted));
+    put(f, 5, "v", 1, ID_C);
+    ledger_message_doubt(f->ledger, 5, "v", 1, NOW);
+    assert_true(ledger_lost(f->ledger, ID_C, true, NOW, &account, &deleted));
+    assert_true(deleted); /* the server was told to */
+    assert_int_equal(look(f, 5).last.attempts, 2);
+}
+
+static void settle(struct fixture *f, const char *id)
+{
+    int64_t account;
+
+    assert_true(ledger_outcome(f->ledger, id, LEDGER_DELIVERED, NOW, &account));
+}
+
+/* What DELE was accepted for is in doubt until QUIT is answered; a spooled one keeps its state. */
+static void test_doubt_and_gone(void **state)
+{
+    struct fixture *f = *state;
+
+    put(f, 1, "s", 1, ID_A);
+    ledger_message_doubt(f->ledger, 1, "s", 1, NOW);
+    ledger_message_gone(f->ledger, 1, "s", 1, NOW);
+    struct ledger_message row = look(f, 1).last;
+    assert_int_equal(row.state, LEDGER_SPOOLED); /* its outcome is still to come */
+    assert_true(row.listed == LEDGER_DOUBT);
+    settle(f, ID_A);
+    assert_int_equal(look(f, 1).last.state, LEDGER_DELIVERED);
+
+    put(f, 2, "d", 1, ID_B);
+    settle(f, ID_B);
+    ledger_message_doubt(f->ledger, 2, "d", 1, NOW);
+    assert_int_equal(look(f, 2).last.state, LEDGER_VANISHED);
+    assert_int_equal(look(f, 2).last.listed, 79);
+    ledger_message_gone(f->ledger, 2, "d", 1, NOW);
+    assert_int_equal(look(f, 2).last.state, LEDGER_GONE);
+    ledger_message_found(f->ledger, 2, ID_B, "d", 1, 80, NOW); /* the server has kept it */
+    row = look(f, 2).last;
+    assert_int_equal(row.state, LEDGER_DELIVERED);
+    assert_int_equal(row.attempts, 2);
+    assert_int_equal(row.listed, 80);
+}
+
+/* Two messages have changed places: none of the rows is lost on the way. */
+static void test_found_elsewhere(void **state)
+{
+    struct fixture *f = *state;
+
+    put(f, 1, "1", 1, ID_A);
+    put(f, 1, "2", 1, ID_B);
+    ledger_message_found(f->ledger, 1, ID_B, "1", 1, 79, NOW);
+    assert_int_equal(look(f, 1).count, 2);
+    ledger_message_found(f->ledger, 1, ID_A, "2", 1, 79, NOW);
+    struct seen seen = look(f, 1);
+    assert_int_equal(seen.count, 2);
+    assert_memory_equal(seen.uidl, "2", 1);
+    assert_string_equal(seen.last.id, ID_A);
+    assert_int_equal(seen.last.state, LEDGER_SPOOLED);
+    assert_int_equal(seen.last.attempts, 1);
+}
+
+/* Another server: UIDLs mean nothing there, but what counted as seen still does. */
+static void test_moved(void **state)
+{
+    struct fixture *f = *state;
+    struct ledger_message baseline = {
+        .uidl = "seen", .uidl_len = 4, .state = LEDGER_SEEN, .size = 5, .changed = NOW};
+
+    put(f, 1, "a", 1, ID_A);
+    put(f, 1, "p", 1, "");
+    ledger_message_put(f->ledger, 1, &baseline);
+    ledger_maildrop_moved(f->ledger, 1);
+    struct seen seen = look(f, 1);
+    assert_int_equal(seen.count, 2);
+    assert_int_equal(seen.last.state, LEDGER_SEEN);
+    assert_memory_equal(seen.uidl, "seen", 4);
+    assert_true(ledger_knows_id(f->ledger, ID_A));
+    ledger_message_forget(f->ledger, 1, "a", 1);
+    assert_true(ledger_knows_id(f->ledger, ID_A)); /* under another name */
 }
 
 static void test_spooled_ids_in_pages(void **state)
@@ -227,18 +324,18 @@ static void test_spooled_ids_in_pages(void **state)
     assert_int_equal(ledger_spooled_ids(f->ledger, 1, ID_C, ids, 2), 0);
 }
 
-static void test_rename_state_prune(void **state)
+static void test_found_vanished_prune(void **state)
 {
     struct fixture *f = *state;
 
     put(f, 1, "old", 3, ID_A);
     put(f, 1, "new", 3, "");
-    ledger_message_rename(f->ledger, 1, "old", 3, "new", 3);
+    ledger_message_found(f->ledger, 1, ID_A, "new", 3, 79, NOW);
     struct seen seen = look(f, 1);
     assert_int_equal(seen.count, 1);
     assert_memory_equal(seen.uidl, "new", 3);
     assert_string_equal(seen.last.id, ID_A);
-    ledger_message_state(f->ledger, 1, "new", 3, LEDGER_GONE, NOW);
+    ledger_message_vanished(f->ledger, 1, "new", 3, NOW);
     ledger_prune(f->ledger, NOW);
     assert_int_equal(look(f, 1).count, 1);
     ledger_prune(f->ledger, NOW + 1);
@@ -269,9 +366,16 @@ static void test_removal_and_numbers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_accounts),           TEST(test_messages),
-        TEST(test_outcomes),           TEST(test_spooled_ids_in_pages),
-        TEST(test_rename_state_prune), TEST(test_removal_and_numbers),
+        TEST(test_accounts),
+        TEST(test_messages),
+        TEST(test_outcomes),
+        TEST(test_spooled_ids_in_pages),
+        TEST(test_found_vanished_prune),
+        TEST(test_removal_and_numbers),
+        TEST(test_lost),
+        TEST(test_doubt_and_gone),
+        TEST(test_found_elsewhere),
+        TEST(test_moved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

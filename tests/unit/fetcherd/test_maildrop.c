@@ -27,8 +27,13 @@ static void list(struct maildrop *m, uint32_t number, const char *uidl)
 
 static struct ledger_message row(const char *uidl, enum ledger_state state)
 {
-    struct ledger_message r = {
-        .uidl = uidl, .uidl_len = strlen(uidl), .state = state, .size = 100, .changed = NOW};
+    struct ledger_message r = {.uidl = uidl,
+                               .uidl_len = strlen(uidl),
+                               .state = state,
+                               .size = 100,
+                               .listed = 100,
+                               .changed = NOW,
+                               .settled = NOW};
     if (state != LEDGER_PENDING && state != LEDGER_TOO_LARGE)
         strcpy(r.id, "01JD0000000000000000000000");
     return r;
@@ -43,6 +48,7 @@ static enum maildrop_action act(struct ledger_message r, uint64_t size, struct m
     list(&m, 1, "u");
     maildrop_listed(&m);
     maildrop_size(&m, 1, size);
+    maildrop_complete(&m);
     maildrop_known(&m, &r);
     maildrop_plan(&m, &p);
     enum maildrop_action action = (enum maildrop_action)m.items[0].action;
@@ -80,9 +86,9 @@ static void test_delete_after(void **state)
     struct ledger_message r = row("u", LEDGER_DELIVERED);
 
     p.delete_after = 30 * CLOCK_DAY;
-    r.changed = NOW - 30 * CLOCK_DAY + 1;
+    r.settled = NOW - 30 * CLOCK_DAY + 1;
     assert_int_equal(act(r, 100, p), MAILDROP_KEEP);
-    r.changed = NOW - 30 * CLOCK_DAY;
+    r.settled = NOW - 30 * CLOCK_DAY;
     assert_int_equal(act(r, 100, p), MAILDROP_DELETE);
 }
 
@@ -196,7 +202,8 @@ static void test_dele_that_breaks(void **state)
     assert_int_equal(act(r, 100, policy(CONF_DELETE_DELIVERED)), MAILDROP_DELETE);
 }
 
-static void test_double_uidl(void **state)
+/* The content decides which of them is the one we have: never a guess. */
+static void test_shared_uidl(void **state)
 {
     (void)state;
     struct maildrop m;
@@ -208,34 +215,166 @@ static void test_double_uidl(void **state)
     list(&m, 2, "x");
     list(&m, 3, "y");
     maildrop_listed(&m);
+    maildrop_size(&m, 1, 100);
+    maildrop_complete(&m);
     maildrop_known(&m, &r);
     maildrop_plan(&m, &p);
-    assert_int_equal(m.delete_count, 0); /* never a guess */
-    assert_int_equal(m.items[0].action, MAILDROP_VERIFY);
-    assert_int_equal(m.items[1].action, MAILDROP_KEEP);
-    assert_int_equal(m.items[2].action, MAILDROP_FETCH);
+    assert_int_equal(m.delete_count, 0);
+    assert_int_equal(m.fetch_count, 3);
+    assert_true(m.items[0].nameless && m.items[1].nameless && !m.items[2].nameless);
+    assert_memory_equal(maildrop_item_uidl(&m, &m.items[0]), " 1 100", 6);
+    assert_int_equal(m.loose_count, 1);
+    struct maildrop_loose *same = maildrop_same(&m, &m.items[1], 100, r.hash);
+    assert_non_null(same);
+    maildrop_name_by_row(&m, 1, same);
+    assert_int_equal(m.items[1].uidl_len, 1);
+    maildrop_taken(&m, same->row.id);
+    assert_null(maildrop_same(&m, &m.items[0], 100, r.hash)); /* one row, one message */
     maildrop_free(&m);
 }
 
-static void test_lost_and_renamed(void **state)
+/* Another client deletes, and the UIDL stands for other mail: the size tells. */
+static void test_other_size(void **state)
+{
+    (void)state;
+    static const enum conf_delete policies[] = {CONF_DELETE_DELIVERED, CONF_DELETE_SPOOLED,
+                                                CONF_DELETE_NEVER, CONF_DELETE_AFTER};
+    static const enum ledger_state states[] = {LEDGER_SPOOLED, LEDGER_DELIVERED,
+                                               LEDGER_QUARANTINED};
+
+    for (size_t i = 0; i < 4; i++)
+        for (size_t n = 0; n < 3; n++)
+            assert_int_equal(act(row("u", states[n]), 101, policy(policies[i])), MAILDROP_VERIFY);
+    struct ledger_message unlisted = row("u", LEDGER_DELIVERED);
+    unlisted.listed = 0; /* the server had no LIST then */
+    assert_int_equal(act(unlisted, 101, policy(CONF_DELETE_DELIVERED)), MAILDROP_DELETE);
+    assert_int_equal(act(row("u", LEDGER_DELIVERED), 0, policy(CONF_DELETE_DELIVERED)),
+                     MAILDROP_DELETE); /* it has none now */
+    struct ledger_message seen = row("u", LEDGER_SEEN);
+    seen.id[0] = '\0';
+    assert_int_equal(act(seen, 101, policy(CONF_DELETE_DELIVERED)), MAILDROP_FETCH);
+}
+
+/* It was deleted while still in the spool, and the server lists it again. */
+static void test_doubt(void **state)
+{
+    (void)state;
+    struct ledger_message r = row("u", LEDGER_SPOOLED);
+
+    r.listed = LEDGER_DOUBT;
+    assert_int_equal(act(r, 100, policy(CONF_DELETE_SPOOLED)), MAILDROP_VERIFY);
+    r.attempts = 1; /* it was the same: the server keeps what it is told to delete */
+    assert_int_equal(act(r, 100, policy(CONF_DELETE_SPOOLED)), MAILDROP_KEEP);
+    r.changed = NOW - CLOCK_DAY;
+    assert_int_equal(act(r, 100, policy(CONF_DELETE_SPOOLED)), MAILDROP_VERIFY);
+}
+
+/* Lists `count` messages of 100 octets whose UIDLs are their numbers. */
+static void list_numbers(struct maildrop *m, uint32_t count)
+{
+    char uidl[16];
+
+    maildrop_init(m);
+    for (uint32_t i = 1; i <= count; i++) {
+        snprintf(uidl, sizeof uidl, "%u", i);
+        list(m, i, uidl);
+    }
+    maildrop_listed(m);
+    for (uint32_t i = 1; i <= count; i++)
+        maildrop_size(m, i, 100);
+    maildrop_complete(m);
+}
+
+/* A number is no name: it is looked at what has it now before that is deleted. */
+static void test_numbers_for_uidls(void **state)
+{
+    (void)state;
+    struct maildrop m;
+    struct maildrop_policy p = policy(CONF_DELETE_DELIVERED);
+    struct ledger_message one = row("1", LEDGER_DELIVERED), two = row("2", LEDGER_SPOOLED);
+
+    list_numbers(&m, 2);
+    maildrop_known(&m, &one);
+    maildrop_known(&m, &two);
+    maildrop_plan(&m, &p);
+    assert_true(m.numbered);
+    assert_int_equal(m.items[0].action, MAILDROP_VERIFY);
+    assert_int_equal(m.items[1].action, MAILDROP_WAIT);
+    assert_false(m.items[1].doubtful); /* nothing says that they have moved */
+    assert_non_null(maildrop_same(&m, &m.items[0], two.size, two.hash)); /* but they may have */
+    maildrop_free(&m);
+}
+
+static void test_numbers_that_moved(void **state)
+{
+    (void)state;
+    struct maildrop m;
+    struct maildrop_policy p = policy(CONF_DELETE_NEVER);
+    struct ledger_message one = row("1", LEDGER_DELIVERED), two = row("2", LEDGER_SPOOLED);
+    struct ledger_message three = row("3", LEDGER_DELIVERED);
+
+    list_numbers(&m, 2); /* somebody deleted one: which is not to be seen */
+    maildrop_known(&m, &one);
+    maildrop_known(&m, &two);
+    maildrop_known(&m, &three);
+    maildrop_plan(&m, &p);
+    assert_int_equal(m.items[0].action, MAILDROP_VERIFY);
+    assert_int_equal(m.items[1].action, MAILDROP_VERIFY);
+    assert_int_equal(m.loose_count, 3);
+    maildrop_free(&m);
+}
+
+/* Mail of the baseline without a UIDL, and then with another number. */
+static void test_seen_without_name(void **state)
+{
+    (void)state;
+    struct maildrop m;
+    struct maildrop_policy p = policy(CONF_DELETE_DELIVERED);
+    struct ledger_message named = row("u", LEDGER_SEEN), nameless = row(" 7 70", LEDGER_SEEN);
+
+    named.id[0] = nameless.id[0] = '\0';
+    nameless.size = 70;
+    maildrop_init(&m);
+    maildrop_nameless(&m, 1, 100);
+    maildrop_nameless(&m, 2, 70);
+    maildrop_nameless(&m, 3, 70);
+    maildrop_nameless(&m, 4, 200);
+    maildrop_complete(&m);
+    maildrop_known(&m, &named);
+    maildrop_known(&m, &nameless);
+    maildrop_plan(&m, &p);
+    assert_int_equal(m.items[0].action, MAILDROP_KEEP);
+    assert_int_equal(m.totals[MAILDROP_KEEP], 2);
+    assert_int_equal(m.totals[MAILDROP_FETCH], 2); /* one of 70 octets, and the one of 200 */
+    assert_int_equal(m.items[3].action, MAILDROP_FETCH);
+    maildrop_free(&m);
+}
+
+static void test_loose_and_renamed(void **state)
 {
     (void)state;
     struct maildrop m;
     unsigned char hash[MESSAGE_HASH_LEN] = {1}, other[MESSAGE_HASH_LEN] = {2};
     struct ledger_message delivered = row("old", LEDGER_DELIVERED);
-    struct ledger_message gone = row("older", LEDGER_GONE);
+    struct ledger_message gone = row("older", LEDGER_GONE), kept = row(" id", LEDGER_GONE);
 
     maildrop_init(&m);
     list(&m, 1, "new");
     maildrop_listed(&m);
+    maildrop_nameless(&m, 2, 100);
+    maildrop_complete(&m);
     memcpy(delivered.hash, hash, sizeof hash);
     memcpy(gone.hash, other, sizeof other);
+    memcpy(kept.hash, other, sizeof other);
     maildrop_known(&m, &delivered);
     maildrop_known(&m, &gone);
-    assert_int_equal(m.lost_count, 1);
-    assert_non_null(maildrop_renamed(&m, 100, hash));
-    assert_null(maildrop_renamed(&m, 101, hash));
-    assert_null(maildrop_renamed(&m, 100, other)); /* deleted by us: a new copy is new mail */
+    maildrop_known(&m, &kept);
+    assert_int_equal(m.loose_count, 2);
+    assert_non_null(maildrop_same(&m, &m.items[0], 100, hash));
+    assert_null(maildrop_same(&m, &m.items[0], 101, hash));
+    /* Deleted by us: a new copy under a UIDL is new mail; without one the server has kept it. */
+    assert_null(maildrop_same(&m, &m.items[0], 100, other));
+    assert_non_null(maildrop_same(&m, &m.items[1], 100, other));
     maildrop_free(&m);
 }
 
@@ -254,7 +393,7 @@ static void test_many(void **state)
     }
     maildrop_listed(&m);
     for (uint32_t i = 1; i <= MANY; i++)
-        maildrop_size(&m, i, 10);
+        maildrop_size(&m, i, 100);
     for (uint32_t i = 1; i <= MANY; i += 2) {
         snprintf(uidl, sizeof uidl, "uid-%u", i);
         struct ledger_message r = row(uidl, LEDGER_DELIVERED);
@@ -289,7 +428,7 @@ static void test_nameless(void **state)
     assert_int_equal(m.fetch_count, 2);
     assert_int_equal(m.fetches[0], 2); /* the oldest is most likely the one we have */
     assert_int_equal(m.fetches[1], 0);
-    assert_non_null(maildrop_renamed(&m, 100, ours.hash));
+    assert_non_null(maildrop_same(&m, &m.items[0], 100, ours.hash));
     maildrop_name_by_id(&m, 2, "01JD0000000000000000000001");
     assert_memory_equal(maildrop_item_uidl(&m, &m.items[2]), " 01JD0000000000000000000001", 27);
     assert_true(maildrop_is_own_name(maildrop_item_uidl(&m, &m.items[2]), m.items[2].uidl_len));
@@ -310,7 +449,7 @@ static void test_one_nameless_among_others(void **state)
     assert_true(maildrop_size(&m, 1, 10));
     assert_false(maildrop_size(&m, 2, 20));
     maildrop_nameless(&m, 2, 20);
-    assert_true(maildrop_size(&m, 3, 30));
+    assert_true(maildrop_size(&m, 3, 100));
     maildrop_complete(&m);
     maildrop_known(&m, &r);
     maildrop_plan(&m, &p);
@@ -328,10 +467,10 @@ static void test_seen_stays(void **state)
     struct maildrop_policy p = policy(CONF_DELETE_SPOOLED);
 
     p.by_hand = true;
-    assert_int_equal(act(row("u", LEDGER_SEEN), 10, p), MAILDROP_KEEP);
+    assert_int_equal(act(row("u", LEDGER_SEEN), 100, p), MAILDROP_KEEP);
     p.delete = CONF_DELETE_AFTER;
     p.now += 400 * CLOCK_DAY;
-    assert_int_equal(act(row("u", LEDGER_SEEN), 10, p), MAILDROP_KEEP);
+    assert_int_equal(act(row("u", LEDGER_SEEN), 100, p), MAILDROP_KEEP);
 }
 
 static void test_empty(void **state)
@@ -346,7 +485,7 @@ static void test_empty(void **state)
     maildrop_known(&m, &r);
     maildrop_plan(&m, &p);
     assert_int_equal(m.fetch_count + m.delete_count, 0);
-    assert_int_equal(m.lost_count, 1);
+    assert_int_equal(m.loose_count, 1);
     maildrop_free(&m);
 }
 
@@ -360,8 +499,13 @@ int main(void)
         cmocka_unit_test(test_order_and_limit),
         cmocka_unit_test(test_new_mail_comes_first),
         cmocka_unit_test(test_dele_that_breaks),
-        cmocka_unit_test(test_double_uidl),
-        cmocka_unit_test(test_lost_and_renamed),
+        cmocka_unit_test(test_shared_uidl),
+        cmocka_unit_test(test_other_size),
+        cmocka_unit_test(test_doubt),
+        cmocka_unit_test(test_numbers_for_uidls),
+        cmocka_unit_test(test_numbers_that_moved),
+        cmocka_unit_test(test_seen_without_name),
+        cmocka_unit_test(test_loose_and_renamed),
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_nameless),
         cmocka_unit_test(test_one_nameless_among_others),
