@@ -32,6 +32,18 @@ def pytest_runtest_makereport(item):
         item.failed = report.failed
 
 
+@pytest.fixture
+def figure(record_property):
+    """figure("..."): what a test has measured, told at the end of the run."""
+    return lambda text: record_property("figure", text)
+
+
+def pytest_terminal_summary(terminalreporter):
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for _, text in report.user_properties:
+            terminalreporter.line(f"{report.nodeid.rpartition('::')[2]}: {text}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def programs():
     missing = [name for name in (*DAEMONS, "popferryctl") if not (BIN / name).exists()]

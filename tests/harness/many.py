@@ -1,10 +1,12 @@
 """An honest POP3 server over TLS for very many mailboxes, in a process of its own.
 
     with ManyPop3(certificate, key, ports=20) as server:
-        server.ports; server.stats()   # {"sessions", "most_at_once", "most_at_one_port", "mail"}
+        server.ports, server.hanging_port
+        server.stats()   # {"sessions", "most_at_once", "most_at_one_port", "mail", "hanging"}
 
 Every user is let in and has a mailbox per port; fill(n) puts a message into the mailbox of every
-n-th user that logs in from then on.
+n-th user that logs in from then on.  hold(n) lets nobody in until n sessions are open at once.
+Whoever connects to the hanging port is never greeted, and counts among the open sessions.
 """
 
 import asyncio
@@ -23,7 +25,7 @@ class ManyPop3:
         argv = [sys.executable, "-B", "-m", "tests.harness.many", certificate, key, str(ports)]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True, cwd=TOP)
-        self.ports = json.loads(self._process.stdout.readline())
+        *self.ports, self.hanging_port = json.loads(self._process.stdout.readline())
 
     def _ask(self, *what):
         self._process.stdin.write(json.dumps(what) + "\n")
@@ -36,6 +38,9 @@ class ManyPop3:
     def fill(self, n):
         return self._ask("fill", n)
 
+    def hold(self, n):
+        return self._ask("hold", n)
+
     def __enter__(self):
         return self
 
@@ -47,9 +52,20 @@ class ManyPop3:
 class _Server:
     def __init__(self):
         self.open = {}
-        self.figures = {"sessions": 0, "most_at_once": 0, "most_at_one_port": 0, "mail": 0}
+        self.figures = dict.fromkeys(("sessions", "most_at_once", "most_at_one_port", "mail"), 0)
         self.mail = {}
         self.every = 0
+        self.hanging_port = 0
+        self.awaited = 0
+        self.let_in = asyncio.Event()
+        self.let_in.set()
+
+    def stats(self):
+        return self.figures | {"hanging": self.open.get(self.hanging_port, 0)}
+
+    def hold(self, n):
+        self.awaited = n
+        self.let_in.clear()
 
     def deliver(self, user):
         self.figures["mail"] += 1
@@ -57,13 +73,20 @@ class _Server:
 
     async def session(self, reader, writer):
         port = writer.get_extra_info("sockname")[1]
+        if port == self.hanging_port:
+            await asyncio.sleep(PAUSE)  # the end of the one before may still be unread
         self.open[port] = self.open.get(port, 0) + 1
-        figures = self.figures
-        figures["sessions"] += 1
-        figures["most_at_once"] = max(figures["most_at_once"], sum(self.open.values()))
+        figures, now = self.figures, sum(self.open.values())
+        figures["sessions"] += port != self.hanging_port
+        figures["most_at_once"] = max(figures["most_at_once"], now)
         figures["most_at_one_port"] = max(figures["most_at_one_port"], self.open[port])
+        if now >= self.awaited:
+            self.let_in.set()
         try:
-            await self.converse(reader, writer)
+            if port == self.hanging_port:
+                await reader.read()
+            else:
+                await self.converse(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -88,6 +111,7 @@ class _Server:
                 writer.write(b"+OK\r\n")
             elif word == "PASS":
                 await asyncio.sleep(PAUSE)
+                await self.let_in.wait()
                 writer.write(b"+OK\r\n")
             elif word == "STAT":
                 writer.write(b"+OK %d %d\r\n" % (bool(mail), size))
@@ -114,17 +138,22 @@ async def _serve(certificate, key, ports):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     here = _Server()
-    listeners = [
-        await asyncio.start_server(here.session, "127.0.0.1", 0, ssl=context, backlog=128)
-        for _ in range(int(ports))
-    ]
-    print(json.dumps([one.sockets[0].getsockname()[1] for one in listeners]), flush=True)
+
+    async def listen(tls):
+        one = await asyncio.start_server(here.session, "127.0.0.1", 0, ssl=tls, backlog=128)
+        return one, one.sockets[0].getsockname()[1]
+
+    listeners = [await listen(context) for _ in range(int(ports))] + [await listen(None)]
+    here.hanging_port = listeners[-1][1]
+    print(json.dumps([port for _, port in listeners]), flush=True)
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         what = json.loads(line)
         if what[0] == "fill":
             here.every = what[1]
-        print(json.dumps(here.figures), flush=True)
+        elif what[0] == "hold":
+            here.hold(what[1])
+        print(json.dumps(here.stats()), flush=True)
 
 
 if __name__ == "__main__":
