@@ -7,6 +7,7 @@ tests die.  Every wait has a deadline, and a wait that fails says what it was wa
 import atexit
 import ctypes
 import os
+import random
 import shutil
 import signal
 import socket
@@ -37,10 +38,19 @@ def wait_for(predicate, deadline=30.0, what=None, interval=0.05):
 
 
 def free_port():
-    """A loopback TCP port that nobody listens on at this moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """A loopback TCP port that nobody listens on at this moment. It lies below those that the kernel
+    gives out by itself, so that no server of a test beside this one comes to listen there."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        first = int(file.read().split()[0])
+    low, high = (10_000, first) if first > 12_000 else (10_000, 65_000)
+    while True:
+        port = random.randrange(low, high)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def wait_listening(port, deadline=20.0, what="server"):
