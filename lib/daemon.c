@@ -232,16 +232,15 @@ static void help(const struct daemon_program *program)
            "usage: %s [-c FILE] [-v] [-d FD] | -1 | -V | -h\n\n"
            "  -c FILE  configuration (default %s)\n"
            "  -v       log details too\n"
-           "  -d FD    write a newline to descriptor FD once ready (s6); sd_notify is done where "
-           "systemd asks for it\n"
-           "  -1       answer one JSON request from standard input, without running (popferryctl "
-           "uses it)\n"
+           "  -d FD    write a newline to descriptor FD once ready (s6); sd_notify is done\n"
+           "           where systemd asks for it\n"
+           "  -1       answer one JSON request from standard input, without running\n"
+           "           (popferryctl uses it)\n"
            "  -V       version\n"
            "  -h       this help\n\n"
-           "It stays in the foreground, logs to standard error, stops in order on SIGTERM and "
-           "reads its\n"
-           "configuration again on SIGHUP. Run it under systemd, s6, runit or supervisord. See "
-           "%s(8).\n",
+           "It stays in the foreground, logs to standard error, stops in order on SIGTERM\n"
+           "and reads its configuration again on SIGHUP. Run it under systemd, s6, runit or\n"
+           "supervisord. See %s(8).\n",
            program->name, program->summary, program->name, CONF_DEFAULT_FILE, program->name);
 }
 
