@@ -130,12 +130,17 @@ void auth_greeting(struct auth *a, const struct reply *reply)
 void auth_capabilities_begin(struct auth *a)
 {
     mechanism_offer_set(&a->offer, "", 0);
+    a->unique_alone = false;
 }
 
 void auth_capability(struct auth *a, const char *line, size_t len)
 {
+    static const char cyrus[] = "IMPLEMENTATION Cyrus";
+
     if (len > 5 && strncasecmp(line, "SASL ", 5) == 0)
         mechanism_offer_set(&a->offer, line + 5, len - 5);
+    if (len >= sizeof cyrus - 1 && strncasecmp(line, cyrus, sizeof cyrus - 1) == 0)
+        a->unique_alone = true;
 }
 
 /* --- where there is no way ---------------------------------------------------------------- */
@@ -302,13 +307,22 @@ static enum auth_progress begin_sasl(struct auth *a, const struct mechanism *mec
     return a->sasl ? begin_exchange(a) : other_way(a);
 }
 
+/* Cyrus 3.6 offers -PLUS in TLS 1.3 as well, where there is no tls-unique, and says no only when it
+ * has the proof: as if the password were wrong. */
+static bool can_be_bound(const struct auth *a)
+{
+    const struct sasl_binding *binding = a->login.binding;
+
+    return binding && !(binding->exporter && a->unique_alone);
+}
+
 /* A server that says nothing of SASL may know a mechanism all the same (RFC 1734 knew no CAPA): for
  * who asks by name it is tried. USER and PASS are the last resort of "auto". */
 static enum auth_progress try_next(struct auth *a)
 {
     struct mechanism_wish wish = {.option = a->login.option,
                                   .secure = a->login.secure,
-                                  .bound = a->login.binding != NULL,
+                                  .bound = can_be_bound(a),
                                   .blind = true};
     const struct mechanism *unsafe, *next = mechanism_next(&wish, &a->offer, &a->tried, &unsafe);
 

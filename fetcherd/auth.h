@@ -46,6 +46,7 @@ enum auth_way { AUTH_BY_NONE, AUTH_BY_SASL, AUTH_BY_APOP, AUTH_BY_USER };
 
 struct auth {
     struct mechanism_offer offer;
+    bool unique_alone;            /* the server knows no binding but tls-unique */
     char banner[AUTH_BANNER_MAX]; /* the timestamp, "" for none that may be used */
     struct auth_login login;
     struct pop3 *core;

@@ -354,6 +354,56 @@ def test_ntlm_wrong_password(clear, spa, smtp, auth):
     smtp.wait_count(user, 1)  # it was kept
 
 
+# --- SCRAM bound to TLS, with Cyrus SASL ---------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["1.2", "1.3"])
+def binding(request, place, authority):
+    """Cyrus over TLS of one version. It knows tls-unique alone, which TLS 1.3 has no longer."""
+    if not cyrus.pop3d():
+        missing("there is no cyrus-pop3d")
+    version = request.param.replace(".", "_")
+    server = cyrus.Cyrus(
+        place / f"cyrus-tls-{version}",
+        "SCRAM-SHA-256 SCRAM-SHA-1",
+        authority.issue(f"cyrus-{version}"),
+        f"tls{version}",
+    )
+    with server:
+        server.tls13 = request.param == "1.3"
+        yield server
+
+
+BOUND = {"auto": "SCRAM-SHA-256"}
+
+
+@pytest.mark.parametrize("auth", ["scram-sha-256", "scram-sha-1", "auto"])
+def test_scram_plus(trusting, binding, smtp, auth):
+    """With -PLUS, on a resumed connection too; and without, where the two have no binding in common."""
+    user = binding.add_user(f"plus-{auth}-{int(binding.tls13)}", PASSWORD)
+    account(trusting, binding.port_tls, user, PASSWORD, auth)
+    for round in (1, 2):
+        binding.drop(user, simple(f"bound {round}"))
+        assert trusting.fetch("acc") == 0, trusting.account("acc")["error"]
+        smtp.wait_count(user, round)
+    shown = trusting.ctl_json("account", "test", "acc")
+    assert f"{auth.upper()}-PLUS" in shown["capabilities"][0] or auth == "auto"
+    plain = BOUND.get(auth, auth.upper())
+    assert shown["method"] == (plain if binding.tls13 else f"{plain}-PLUS")
+    assert shown["version"] == ("TLSv1.3" if binding.tls13 else "TLSv1.2")
+
+
+def test_scram_plus_wrong_password(trusting, binding):
+    """It is said once, and nothing weaker follows."""
+    user = binding.add_user(f"plus-wrong-{int(binding.tls13)}", PASSWORD)
+    account(trusting, binding.port_tls, user, "not it", "auto")
+    assert trusting.fetch("acc") != 0
+    shown = trusting.events("fetcherd", "poll-failed")
+    plus = "" if binding.tls13 else "-PLUS"
+    assert [one["command"] for one in shown] == [f"AUTH SCRAM-SHA-256{plus}"]
+    assert trusting.account("acc")["failures"] == 1
+
+
 # --- one more make -------------------------------------------------------------------------
 
 

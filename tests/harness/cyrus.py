@@ -1,4 +1,4 @@
-"""A private Cyrus pop3d, for the NTLM of Cyrus SASL.
+"""A private Cyrus pop3d, for what Cyrus SASL has and Dovecot has not: NTLM, and SCRAM bound to TLS.
 
 Debian's cyrus-pop3d and dovecot-pop3d exclude each other, so the one program that is in it is taken
 out of the package and run from a directory of the tests'; the rest comes from cyrus-common.
@@ -37,6 +37,13 @@ sasl_pwcheck_method: auxprop
 sasl_auxprop_plugin: sasldb
 sasl_sasldb_path: {home}/conf/sasldb2
 sasl_mech_list: {mechanisms}
+{tls}
+"""
+
+_TLS = """\
+tls_server_cert: {cert}
+tls_server_key: {key}
+tls_versions: {versions}
 """
 
 _CYRUS_CONF = """\
@@ -45,11 +52,14 @@ START {{
 }}
 SERVICES {{
   pop3 cmd="{pop3d} -C {home}/imapd.conf" listen="127.0.0.1:{port}" prefork=0 proto=tcp4
+  {pop3s}
   lmtp cmd="{bin}/lmtpd -a -C {home}/imapd.conf" listen="127.0.0.1:{lmtp}" prefork=0 proto=tcp4
 }}
 EVENTS {{
 }}
 """
+
+_POP3S = 'pop3s cmd="{pop3d} -s -C {home}/imapd.conf" listen="127.0.0.1:{port}" prefork=0 proto=tcp4'
 
 
 def pop3d():
@@ -77,21 +87,23 @@ def fetch():
 class Cyrus:
     """`with Cyrus(home) as server:`, then add_user(), drop(), count()."""
 
-    def __init__(self, home, mechanisms="NTLM"):
+    def __init__(self, home, mechanisms="NTLM", tls=None, versions="tls1_2 tls1_3"):
+        """tls: (certificate, key), by which there is `port_tls` as well."""
         self.home = Path(home)
         self.realm = "localhost"
-        self.port, self._lmtp = free_port(), free_port()
+        self.port, self.port_tls, self._lmtp = free_port(), free_port(), free_port()
         user = "cyrus" if os.geteuid() == 0 else getpass.getuser()
         self._owner = pwd.getpwnam(user)
         for part in ("conf", "mail", "run", "run/proc", "run/lock"):
             (self.home / part).mkdir(parents=True, exist_ok=True)
         self._conf = self.home / "imapd.conf"
+        files = _TLS.format(cert=tls[0], key=tls[1], versions=versions) if tls else ""
         more = {"home": self.home, "user": user, "realm": self.realm, "mechanisms": mechanisms}
-        self._conf.write_text(_IMAPD_CONF.format(**more))
+        self._conf.write_text(_IMAPD_CONF.format(tls=files, **more))
+        where = {"home": self.home, "pop3d": pop3d()}
+        pop3s = _POP3S.format(port=self.port_tls, **where) if tls else ""
         (self.home / "cyrus.conf").write_text(
-            _CYRUS_CONF.format(
-                home=self.home, bin=_BIN, pop3d=pop3d(), port=self.port, lmtp=self._lmtp
-            )
+            _CYRUS_CONF.format(bin=_BIN, port=self.port, pop3s=pop3s, lmtp=self._lmtp, **where)
         )
         self._own()
 
