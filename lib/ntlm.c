@@ -22,11 +22,14 @@ enum {
     FLAG_TARGET_INFO = 0x00800000,
 
     AV_END = 0,
+    AV_FLAGS = 6,
     AV_TIMESTAMP = 7,
+    AV_FLAG_MIC = 2,
 
     CHALLENGE_SHORT = 32, /* as old servers end it */
     CHALLENGE_FULL = 48,
     AUTHENTICATE_HEAD = 64,
+    AUTHENTICATE_MIC = AUTHENTICATE_HEAD + 8, /* behind a version, which stays zeros */
     BLOB_HEAD = 28,
     BLOB_MAX = BLOB_HEAD + NTLM_CHALLENGE_MAX + 8,
 };
@@ -232,7 +235,7 @@ static bool read_target_info(struct ntlm_challenge *c)
 bool ntlm_challenge_read(const uint8_t *message, size_t len, struct ntlm_challenge *out,
                          struct error *err)
 {
-    struct ntlm_challenge c = {.flags = 0};
+    struct ntlm_challenge c = {.message = message, .message_len = len};
 
     if (len < CHALLENGE_SHORT || len > NTLM_CHALLENGE_MAX || memcmp(message, signature, 8) != 0 ||
         get(message + 8, 4) != 2)
@@ -297,7 +300,33 @@ struct responses {
     uint8_t lm[24];
     uint8_t nt[16 + BLOB_MAX];
     size_t nt_len;
+    bool mic; /* to be added, with this key */
+    uint8_t session_key[16];
 };
+
+/* The server's AV pairs; where they name the time, with the word that a MIC comes along. */
+static size_t write_target_info(const struct ntlm_challenge *c, uint8_t *out)
+{
+    bool told = !c->timestamp;
+    uint8_t *p = out;
+
+    memcpy(out, c->target_info_len ? c->target_info : (const uint8_t *)"\0\0\0",
+           c->target_info_len ? c->target_info_len : 4);
+    for (; get(p, 2) != AV_END; p += 4 + get(p + 2, 2)) {
+        if (told || get(p, 2) != AV_FLAGS || get(p + 2, 2) != 4)
+            continue;
+        p[4] |= AV_FLAG_MIC;
+        told = true;
+    }
+    if (!told) {
+        put(p, AV_FLAGS, 2);
+        put(p + 2, 4, 2);
+        put(p + 4, AV_FLAG_MIC, 4);
+        p += 8;
+    }
+    put(p, AV_END, 4);
+    return (size_t)(p - out) + 4;
+}
 
 static size_t write_blob(const struct ntlm_client *client, const struct ntlm_challenge *c,
                          uint8_t *out)
@@ -306,13 +335,7 @@ static size_t write_blob(const struct ntlm_client *client, const struct ntlm_cha
     out[0] = out[1] = 1;
     put(out + 8, c->timestamp ? c->timestamp : client->now, 8);
     memcpy(out + 16, client->nonce, 8);
-    if (c->target_info_len)
-        memcpy(out + BLOB_HEAD, c->target_info, c->target_info_len);
-    size_t len = BLOB_HEAD + c->target_info_len;
-    if (!c->target_info_len) {
-        memset(out + len, 0, 4); /* an empty list has its end all the same */
-        len += 4;
-    }
+    size_t len = BLOB_HEAD + write_target_info(c, out + BLOB_HEAD);
     memset(out + len, 0, 4);
     return len + 4;
 }
@@ -333,6 +356,9 @@ static bool respond_v2(const struct ntlm_client *client, const struct ntlm_chall
         memcpy(r->lm + 16, client->nonce, 8);
     }
     r->nt_len = 16 + blob;
+    r->mic = c->timestamp;
+    if (ok && !hmac_md5(hash, r->nt, 16, r->session_key))
+        ok = crypto_failed(err);
     explicit_bzero(hash, sizeof hash);
     return ok;
 }
@@ -376,6 +402,20 @@ static bool add_name(uint8_t *out, size_t *end, size_t at, const char *name, boo
     return true;
 }
 
+/* Over the three messages, the MIC's own place being zeros. */
+static bool add_mic(const struct ntlm_challenge *c, const struct responses *r, uint8_t *out,
+                    size_t len, struct error *err)
+{
+    uint8_t all[NTLM_NEGOTIATE_SIZE + NTLM_CHALLENGE_MAX + NTLM_AUTHENTICATE_MAX];
+    uint8_t *third = all + NTLM_NEGOTIATE_SIZE + c->message_len;
+
+    ntlm_negotiate(all);
+    memcpy(all + NTLM_NEGOTIATE_SIZE, c->message, c->message_len);
+    memcpy(third, out, len);
+    return hmac_md5(r->session_key, all, (size_t)(third - all) + len, out + AUTHENTICATE_MIC) ||
+           crypto_failed(err);
+}
+
 static bool write_authenticate(const struct ntlm_challenge *c, const struct identity *id,
                                const struct responses *r, uint8_t *out, size_t *len,
                                struct error *err)
@@ -383,9 +423,9 @@ static bool write_authenticate(const struct ntlm_challenge *c, const struct iden
     bool unicode = c->flags & FLAG_UNICODE;
     uint32_t flags = (unicode ? FLAG_UNICODE : FLAG_OEM) | FLAG_NTLM |
                      (c->flags & (FLAG_ALWAYS_SIGN | FLAG_TARGET_INFO | FLAG_REQUEST_TARGET));
-    size_t end = AUTHENTICATE_HEAD;
+    size_t end = r->mic ? AUTHENTICATE_MIC + 16 : AUTHENTICATE_HEAD;
 
-    memset(out, 0, AUTHENTICATE_HEAD);
+    memset(out, 0, end);
     memcpy(out, signature, 8);
     put(out + 8, 3, 4);
     put(out + 60, flags, 4);
@@ -396,6 +436,8 @@ static bool write_authenticate(const struct ntlm_challenge *c, const struct iden
         return false;
     add_field(out, &end, 44, "", 0); /* our host's name is nobody's business */
     add_field(out, &end, 52, "", 0); /* no session key */
+    if (r->mic && !add_mic(c, r, out, end, err))
+        return false;
     *len = end;
     return true;
 }
@@ -404,11 +446,13 @@ bool ntlm_authenticate(const struct ntlm_client *client, const struct ntlm_chall
                        uint8_t *out, size_t *len, struct error *err)
 {
     struct identity id = {.user = ""};
-    struct responses r;
+    struct responses r = {.mic = false};
 
     if (!split_user(client, challenge, &id, err))
         return false;
     bool ok = client->v1 ? respond_v1(client, challenge, &r, err)
                          : respond_v2(client, challenge, &id, &r, err);
-    return ok && write_authenticate(challenge, &id, &r, out, len, err);
+    ok = ok && write_authenticate(challenge, &id, &r, out, len, err);
+    explicit_bzero(&r, sizeof r);
+    return ok;
 }

@@ -2,7 +2,8 @@
  * first and the third are written here and the second is read.
  *
  * NTLMv2 is the rule. NTLMv1 can be broken in hours by whoever hears it, and is computed only when
- * the caller asks for it. No signing or sealing of what follows is negotiated. */
+ * the caller asks for it. A server that names the time is given a MIC over all three messages
+ * (3.1.5.1.2). No signing or sealing of what follows is negotiated. */
 #ifndef LIB_NTLM_H
 #define LIB_NTLM_H
 
@@ -15,7 +16,7 @@
 enum {
     NTLM_CHALLENGE_MAX = 4096, /* octets of a challenge message; longer ones are refused */
     NTLM_NAME_MAX = 512,       /* octets of a user, domain or host name, in UTF-16 */
-    NTLM_AUTHENTICATE_MAX = 64 + 24 + NTLM_CHALLENGE_MAX + 64 + 3 * NTLM_NAME_MAX,
+    NTLM_AUTHENTICATE_MAX = 88 + 24 + NTLM_CHALLENGE_MAX + 64 + 3 * NTLM_NAME_MAX,
     NTLM_NEGOTIATE_SIZE = 32,
 };
 
@@ -32,6 +33,8 @@ MUST_CHECK bool ntlm_proof_v2(const uint8_t hash[16], const uint8_t server_chall
 
 /* A challenge, as read. The pointers go into the message. */
 struct ntlm_challenge {
+    const uint8_t *message;
+    size_t message_len;
     uint32_t flags;
     uint8_t nonce[8];
     const uint8_t *target_name; /* UTF-16LE, or the server's code page: see flags */

@@ -134,6 +134,53 @@ static void test_authenticate(void **state)
     assert_int_equal(len, 64 + 24 + 16 + blob + 20);
 }
 
+/* The head of challenge_message with other AV pairs behind it. */
+static size_t make_challenge(uint8_t *message, const uint8_t *pairs, size_t len)
+{
+    memcpy(message, challenge_message, 68);
+    message[40] = message[42] = (uint8_t)len;
+    memcpy(message + 68, pairs, len);
+    return 68 + len;
+}
+
+/* Where the server names the time: computed from 3.1.5.1.2 and 3.3.2 by a program of its own, with
+ * the second case's server saying MsvAvFlags (1) itself. */
+static void test_mic(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t more; /* octets of AV pairs, of those below, before their end */
+        uint8_t flags;
+        const char *proof, *mic;
+    } cases[] = {
+        {12, 2, "c919e098dae559e2b65acd25d78fd49c", "6db51a6867f69e8cd056990c425f44d0"},
+        {20, 3, "a41c76ab3e9fc7a0e6e9d75bc6a31254", "250167c09e3f80fa7023030af478c48a"},
+    };
+    static const uint8_t more[] = {7,    0, 8, 0, 0x23, 1, 0, 0, 0, 0,
+                                   0xd0, 1, 6, 0, 4,    0, 1, 0, 0, 0};
+    enum { PAIRS = sizeof target_info - 4, HEAD = 88, PROOF = HEAD + 24, INFO = PROOF + 16 + 28 };
+
+    for (size_t i = 0; i < 2; i++) {
+        struct ntlm_client client = {.user = "Domain\\User", .password = "Password"};
+        struct ntlm_challenge c;
+        uint8_t pairs[64] = {0}, message[200], out[NTLM_AUTHENTICATE_MAX];
+        struct error err;
+        size_t len;
+
+        memcpy(client.nonce, client_challenge, 8);
+        memcpy(pairs, target_info, PAIRS);
+        memcpy(pairs + PAIRS, more, cases[i].more);
+        len = make_challenge(message, pairs, PAIRS + cases[i].more + 4);
+        assert_true(ntlm_challenge_read(message, len, &c, &err));
+        assert_true(ntlm_authenticate(&client, &c, out, &len, &err));
+        assert_int_equal(len, 236);
+        assert_hex(out + 64, 8, "0000000000000000"); /* no version */
+        assert_hex(out + 72, 16, cases[i].mic);
+        assert_hex(out + PROOF, 16, cases[i].proof);
+        assert_int_equal(out[INFO + PAIRS + 16], cases[i].flags);
+    }
+}
+
 static void test_authenticate_v1(void **state)
 {
     (void)state;
@@ -215,6 +262,7 @@ int main(void)
         cmocka_unit_test(test_names_in_capitals),
         cmocka_unit_test(test_challenge),
         cmocka_unit_test(test_authenticate),
+        cmocka_unit_test(test_mic),
         cmocka_unit_test(test_authenticate_v1),
         cmocka_unit_test(test_old_short_challenge),
         cmocka_unit_test(test_lying_lengths),
