@@ -144,8 +144,8 @@ static bool begin_gsasl(struct sasl *s, const struct sasl_login *login, struct e
     (void)gsasl_property_set(s->session, GSASL_HOSTNAME, login->host);
     if (!mechanisms[s->mechanism].plus)
         return true;
-    /* Without -PLUS there is nothing to say of it: with gs2's "y" libgsasl 2.2 and Dovecot 2.3
-     * disagree about the proof. */
+    /* Without -PLUS it is "n" and never "y" (RFC 5802 section 6): given a binding, libgsasl 2.2
+     * fails by itself before it has said anything. */
     if (!login->binding)
         return error_set(err, ERROR_PERMANENT, "%s needs TLS to be bound to",
                          sasl_name(s->mechanism));
