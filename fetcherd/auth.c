@@ -76,6 +76,8 @@ void auth_init(struct auth *a)
 
 void auth_free(struct auth *a)
 {
+    if (a->core)
+        redact_clear(&a->core->redact);
     sasl_free(a->sasl);
     auth_init(a);
 }
@@ -193,9 +195,19 @@ static enum auth_progress sent(struct auth *a, enum pop3_sent result)
     return fail(a, way_command(a));
 }
 
-static enum auth_progress send_password(struct auth *a)
+/* From here to the end of the login the server's words are shown without it. */
+static char *open_secret(struct auth *a)
 {
     char *secret = a->login.secret(a->login.arg, &a->error);
+
+    if (secret)
+        redact_secret(&a->core->redact, secret);
+    return secret;
+}
+
+static enum auth_progress send_password(struct auth *a)
+{
+    char *secret = open_secret(a);
 
     if (!secret)
         return fail(a, "PASS");
@@ -228,6 +240,7 @@ static enum auth_progress send_apop(struct auth *a, const char *secret)
         (void)error_set(&a->error, ERROR_PERMANENT, "OpenSSL refuses MD5, which APOP needs");
         return fail(a, "APOP");
     }
+    redact_response(&a->core->redact, hex);
     snprintf(argument, sizeof argument, "%s %s", a->login.user, hex);
     return sent(a, pop3_send(a->core, POP3_CMD_APOP, argument, strlen(argument)));
 }
@@ -240,7 +253,7 @@ static enum auth_progress begin_apop(struct auth *a)
                         "the server offers no APOP: its greeting has no valid timestamp");
         return fail(a, "APOP");
     }
-    char *secret = a->login.secret(a->login.arg, &a->error);
+    char *secret = open_secret(a);
     if (!secret)
         return fail(a, "APOP");
     enum auth_progress progress = send_apop(a, secret);
@@ -273,6 +286,7 @@ static enum auth_progress begin_exchange(struct auth *a)
     if (a->mechanism->initial) {
         if (!sasl_step(a->sasl, NULL, 0, &response, &a->error))
             return other_way(a);
+        redact_response(&a->core->redact, response);
         bool fits = strlen("AUTH ") + strlen(name) + 1 + strlen(response) + 2 <= POP3_LINE_MAX;
         if (fits)
             snprintf(argument, sizeof argument, "%s %s", name, *response ? response : "=");
@@ -298,7 +312,7 @@ static enum auth_progress begin_sasl(struct auth *a, const struct mechanism *mec
     a->cancelled = false;
     sasl_free(a->sasl);
     a->sasl = NULL;
-    char *secret = login->secret(login->arg, &a->error);
+    char *secret = open_secret(a);
     if (!secret)
         return fail(a, mechanism->command);
     with.secret = secret;
@@ -351,6 +365,16 @@ static bool is_temporary(const struct reply *reply)
            reply_has_code(reply, "LOGIN-DELAY");
 }
 
+/* What came within a challenge, for people. */
+static void take_words(const struct auth *a, char *out, size_t size)
+{
+    char words[SASL_WORDS_MAX];
+    int n = snprintf(words, sizeof words, "%s", sasl_words(a->sasl));
+    size_t len = (size_t)n < sizeof words ? (size_t)n : sizeof words - 1;
+
+    log_escape(out, size, words, redact_apply(&a->core->redact, words, len));
+}
+
 static void note_reply(struct auth *a, const struct pop3_event *event)
 {
     char text[300], words[160] = "";
@@ -358,7 +382,7 @@ static void note_reply(struct auth *a, const struct pop3_event *event)
 
     log_escape(text, sizeof text, reply->text, reply->text_len);
     if (a->sasl)
-        log_escape(words, sizeof words, sasl_words(a->sasl), strlen(sasl_words(a->sasl)));
+        take_words(a, words, sizeof words);
     (void)error_set(&a->error, ERROR_PERMANENT, "the server said: -ERR %s%s%s", text,
                     words[0] ? ", and before: " : "", words);
     a->command = a->way == AUTH_BY_USER ? pop3_command_name(event->command) : way_command(a);
@@ -404,6 +428,7 @@ static enum auth_progress on_challenge(struct auth *a, const struct pop3_event *
         a->cancelled = true;
         return sent(a, pop3_cancel(a->core));
     }
+    redact_response(&a->core->redact, response);
     return sent(a, pop3_respond(a->core, response, strlen(response)));
 }
 
@@ -411,5 +436,10 @@ enum auth_progress auth_event(struct auth *a, const struct pop3_event *event)
 {
     if (event->type == POP3_EV_CHALLENGE)
         return on_challenge(a, event);
-    return event->reply->ok ? on_accepted(a, event) : on_refused(a, event);
+    if (!event->reply->ok)
+        return on_refused(a, event);
+    enum auth_progress progress = on_accepted(a, event);
+    if (progress == AUTH_DONE)
+        redact_clear(&a->core->redact);
+    return progress;
 }

@@ -1,8 +1,9 @@
 /* The POP3 client's protocol core.
  *
- * Promises: an answer is matched to the oldest unanswered command, and an answer to nothing, a line
- * that is neither +OK nor -ERR, or clear octets after STLS break the session rather than be guessed
- * at; no CR, LF or NUL gets into a command; every line, listing and window has a ceiling. */
+ * Promises: an answer is matched to the oldest unanswered command, and an answer that was there
+ * before its command, a line that is neither +OK nor -ERR, or clear octets after STLS break the
+ * session rather than be guessed at; no CR, LF or NUL gets into a command; every line, listing and
+ * window has a ceiling. */
 #include "fetcherd/pop3.h"
 
 #include <assert.h>
@@ -18,6 +19,8 @@ static const char *const state_names[] = {
     [POP3_CLOSED] = "closed",     [POP3_STOPPED] = "stopped",     [POP3_BROKEN] = "broken",
 };
 static_assert(sizeof state_names / sizeof *state_names == POP3_STATES, "a name for every state");
+
+enum { CODE_MAX = 64 }; /* octets of a response code; the known ones are shorter */
 
 enum argument { ARGUMENT_NONE, ARGUMENT_TEXT, ARGUMENT_NUMBER };
 
@@ -84,6 +87,7 @@ static void pending_pop(struct pop3 *p)
 {
     p->head = (p->head + 1) % POP3_WINDOW;
     p->pending_count--;
+    p->owed--;
 }
 
 void pop3_init(struct pop3 *p, uint32_t listing_max, const struct pop3_ops *ops, void *arg)
@@ -216,6 +220,13 @@ static void break_session(struct pop3 *p, const char *problem, const char *data,
     emit(p, event);
 }
 
+/* The same, and the status line is what is wrong. */
+static void break_at_line(struct pop3 *p, const char *problem)
+{
+    p->line.len = redact_apply(&p->redact, p->line.text, p->line.len);
+    break_session(p, problem, p->line.text, p->line.len);
+}
+
 /* What +OK to this command puts us in. */
 static void enter_answer(struct pop3 *p, enum pop3_command command)
 {
@@ -240,7 +251,7 @@ static bool read_stat(struct pop3 *p, const struct reply *reply, struct pop3_eve
 {
     if (pop3_parse_stat(reply->text, reply->text_len, &event->number, &event->size))
         return true;
-    break_session(p, "unreadable answer to STAT", p->line.text, p->line.len);
+    break_at_line(p, "unreadable answer to STAT");
     return false;
 }
 
@@ -255,6 +266,7 @@ static void on_challenge(struct pop3 *p)
 {
     size_t head = p->line.len > 1 ? 2 : 1;
 
+    p->owed--; /* the next answer is to our response */
     set_state(p, POP3_CHALLENGE);
     emit(p, (struct pop3_event){.type = POP3_EV_CHALLENGE,
                                 .command = POP3_CMD_AUTH,
@@ -262,13 +274,26 @@ static void on_challenge(struct pop3 *p)
                                 .len = p->line.len - head});
 }
 
+/* A code goes by what the server wrote, be it the user's password. */
+static void redact_reply(struct pop3 *p, struct reply *reply, char code[static CODE_MAX])
+{
+    if (reply->code) {
+        reply->code_len = reply->code_len < CODE_MAX ? reply->code_len : CODE_MAX;
+        reply->code = memcpy(code, reply->code, reply->code_len);
+    }
+    size_t head = (size_t)(reply->text - p->line.text);
+    reply->text_len = redact_apply(&p->redact, p->line.text + head, reply->text_len);
+    p->line.len = head + reply->text_len;
+}
+
 static void on_status_line(struct pop3 *p, bool more_follows)
 {
     const struct pop3_pending *first = pending_first(p);
     struct reply reply;
+    char code[CODE_MAX];
 
-    if (!first) {
-        break_session(p, "an answer to no command", p->line.text, p->line.len);
+    if (p->early || !first) {
+        break_at_line(p, first ? "an answer before its command" : "an answer to no command");
         return;
     }
     if (is_challenge(p)) {
@@ -276,9 +301,10 @@ static void on_status_line(struct pop3 *p, bool more_follows)
         return;
     }
     if (!reply_parse(p->line.text, p->line.len, &reply)) {
-        break_session(p, "neither +OK nor -ERR", p->line.text, p->line.len);
+        break_at_line(p, "neither +OK nor -ERR");
         return;
     }
+    redact_reply(p, &reply, code);
     struct pop3_event event = {
         .type = POP3_EV_REPLY, .command = first->command, .number = first->number, .reply = &reply};
     if (event.command == POP3_CMD_STAT && reply.ok && !read_stat(p, &reply, &event))
@@ -339,6 +365,8 @@ static size_t feed_line(struct pop3 *p, const char *data, size_t len)
 {
     size_t used;
 
+    if (p->line.complete || !p->line.len)
+        p->early = !p->owed;
     switch (reply_line_feed(&p->line, data, len, &used)) {
     case REPLY_MORE:
         break;
@@ -384,6 +412,7 @@ void pop3_feed(struct pop3 *p, const char *data, size_t len)
 {
     size_t at = 0;
 
+    p->owed = p->pending_count;
     while (at < len) {
         switch (p->state) {
         case POP3_GREETING:

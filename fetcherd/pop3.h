@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "fetcherd/dotdecode.h"
+#include "fetcherd/redact.h"
 #include "fetcherd/reply.h"
 
 enum pop3_state {
@@ -117,7 +118,12 @@ struct pop3 {
     uint32_t listing_lines;
     const struct pop3_ops *ops;
     void *arg;
+    /* Secrets that status lines are told without. Who sends them notes them, and clears this when
+     * the login is over. A reply's code is told as it is: it is for programs. */
+    struct redact redact;
     unsigned head, pending_count; /* FIFO of what awaits an answer */
+    unsigned owed; /* of those, how many were sent before the octets that are being fed came */
+    bool early;    /* the line began when nothing was owed */
     struct pop3_pending pending[POP3_WINDOW];
     struct dotdecode dots;
     struct reply_line line;
@@ -145,7 +151,10 @@ enum pop3_sent pop3_cancel(struct pop3 *p) __attribute__((warn_unused_result));
 /* How many commands may be sent now. 1 or 0 without PIPELINING. */
 unsigned pop3_room(const struct pop3 *p);
 
-/* Takes what the server sent, all of it, unless the core stops or breaks on the way. */
+/* Takes what the server sent, all of it, unless the core stops or breaks on the way. To be given
+ * all that is there in one piece: what stands behind the answers to what was sent until now can't
+ * be the answer to a command that only these events bring about. It is taken for an attack, or a
+ * server out of step, and breaks the session. */
 void pop3_feed(struct pop3 *p, const char *data, size_t len);
 
 /* To be called when TLS stands after STLS: what was learnt in clear is forgotten. */

@@ -345,15 +345,15 @@ static const struct pop3_ops core_ops = {.send = on_core_send, .event = on_core_
 
 static void take_input(struct probe *p)
 {
-    struct evbuffer_iovec chunk;
     struct evbuffer *in = stream_input(p->stream);
+    size_t len = evbuffer_get_length(in);
     struct error err;
 
-    while (!p->over && evbuffer_peek(in, -1, NULL, &chunk, 1) > 0 && chunk.iov_len) {
-        pop3_feed(&p->core, chunk.iov_base, chunk.iov_len);
-        if (!p->over)
-            evbuffer_drain(in, chunk.iov_len);
-    }
+    if (p->over || !len)
+        return;
+    pop3_feed(&p->core, (const char *)evbuffer_pullup(in, -1), len);
+    if (!p->over)
+        evbuffer_drain(in, len);
     /* Octets that are here already came in clear; stream_secure refuses them. */
     if (!p->over && p->core.state == POP3_TLS && !stream_secure(p->stream, &err))
         probe_fail(p, "STLS", "%s", err.text);

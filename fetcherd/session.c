@@ -269,13 +269,13 @@ static const struct pop3_ops core_ops = {
 static void take_input(struct session *s)
 {
     struct evbuffer *in = stream_input(s->stream);
-    struct evbuffer_iovec chunk;
+    size_t len = evbuffer_get_length(in);
 
-    while (s->step != SESSION_OVER && evbuffer_peek(in, -1, NULL, &chunk, 1) > 0 && chunk.iov_len) {
-        s->octets += chunk.iov_len;
-        pop3_feed(&s->core, chunk.iov_base, chunk.iov_len);
-        evbuffer_drain(in, chunk.iov_len);
-    }
+    if (s->step == SESSION_OVER || !len)
+        return;
+    s->octets += len;
+    pop3_feed(&s->core, (const char *)evbuffer_pullup(in, -1), len);
+    evbuffer_drain(in, len);
 }
 
 /* STLS was accepted: octets that are here already came in clear, and stream_secure refuses them. */

@@ -18,8 +18,13 @@ test_auth.py):
     CR, LF in a user name                              test_line_end_in_user_name
     endless header, MIME without end                   test_odd_mail
     control characters in the server's words           test_control_characters_are_escaped
+    answers before their commands                      test_early_answers_confirm_nothing
+    the password in the server's words                 test_the_password_is_not_shown
     an octet now and then                              test_drip
 """
+
+import json
+from base64 import b64encode
 
 import pytest
 
@@ -96,6 +101,8 @@ ONCE = {
     "DELE answered by a blank line": {"DELE 1": b"\r\n"},
     "DELE refused": {"DELE 2": b"-ERR no\r\n"},
     "DELE closes": {"DELE 2": CLOSE},
+    "an answer too many": {"DELE 3": b"+OK gone\r\n+OK bye\r\n"},
+    "an answer behind a message": {"RETR 3": [b"+OK\r\n" + stuffed(MESSAGES[2]) + b".\r\n+OK\r\n"]},
     "QUIT refused": {"QUIT": b"-ERR could not\r\n"},
     "QUIT closes": {"QUIT": CLOSE},
     "QUIT silent": {"QUIT": HANG},
@@ -431,6 +438,62 @@ def test_control_characters_are_escaped(ferry):
         shown = ferry.ctl_ok("status") + ferry.ctl_ok("account", "show", "acc")
         assert b"\x1b" not in raw and b"\x9b" not in raw and b"\xe2\x80\xae" not in raw
         assert "\x1b" not in shown and "\x9b" not in shown and "owned" in shown
+
+
+EARLY = {
+    "DELE": {"RETR 1": [b"+OK\r\n" + stuffed(MESSAGES[0]) + b".\r\n+OK gone\r\n+OK bye\r\n", HANG]},
+    "QUIT": {"DELE 1": [b"+OK gone\r\n+OK bye\r\n", CLOSE]},
+}
+
+
+@pytest.mark.parametrize("where", EARLY)
+@pytest.mark.parametrize("words", [("UIDL", "USER"), ("UIDL", "USER", "PIPELINING")], ids=len)
+def test_early_answers_confirm_nothing(ferry, smtp, where, words):
+    """An answer that was there before its command is none: nothing counts as deleted by it."""
+    script = {word: times(1, reply) for word, reply in EARLY[where].items()}
+    with ScriptedPop3(MESSAGES[:1], script, capabilities=words) as server:
+        account(ferry, server)
+        ferry.fetch("acc")
+        assert "+OK" in ferry.account("acc")["error"] and server.mailbox
+        assert not ferry.account("acc")["deleted"]
+
+        def gone():
+            ferry.fetch("acc")
+            return not server.mailbox
+
+        wait_for(gone, 20, "the mailbox to be empty", interval=0.2)
+        ferry.drain()
+        assert accepted(smtp) == MESSAGES[:1]
+
+
+PASSWORD = "Gruen-Spargel+77"
+PASSWORD_64 = b64encode(PASSWORD.encode()).decode().rstrip("=")
+ECHOES = {
+    "refused": f"-ERR unknown: PASS {PASSWORD} ({PASSWORD_64}==)\r\n",
+    "refused with a code": f"-ERR [AUTH] {PASSWORD}\r\n",
+    "no answer": f"{PASSWORD} {PASSWORD_64}\r\n",
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+def test_the_password_is_not_shown(ferry, echo):
+    """A server that says again what it was told; nobody says it after it."""
+    with ScriptedPop3(MESSAGES, {"PASS *": ECHOES[echo].encode()}) as server:
+        ferry.add_account("acc", server.port, "user", PASSWORD, "a@corp.example")
+        assert ferry.fetch("acc") != 0
+        shown = {
+            "log": ferry.log("fetcherd"),
+            "transcript": (ferry.state / "sessions" / "acc.log").read_text(),
+            "status": json.dumps(ferry.status()),
+            "account show": ferry.ctl_ok("account", "show", "acc"),
+            "account test": ferry.ctl("account", "test", "acc")[1],
+            "account test --json": ferry.ctl("account", "test", "acc", "--json")[1],
+        }
+        for where, text in shown.items():
+            assert "****" in text, where
+            assert PASSWORD not in text and PASSWORD_64 not in text, where
+        assert server.heard(f"PASS {PASSWORD}")
+        assert ferry.secrets_in_clear(PASSWORD, PASSWORD_64) == []
 
 
 DRIPS = {

@@ -1,7 +1,8 @@
-/* libFuzzer on the POP3 core: the input is what a server sends, cut into feeds by its own octets. A command is sent whenever
- * there is room. The core must neither crash nor hang, and must give the same events whatever the cuts. Build:
+/* libFuzzer on the POP3 core: the input is what a server sends, cut into feeds by its own octets. The core must neither
+ * crash nor hang. Where all commands are sent behind the greeting it must give the same events whatever the cuts; where a
+ * command is sent whenever there is room, what comes before its command depends on them. Build:
  *   clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -I. -o build/fuzz/pop3 tests/fuzz/pop3_fuzz.c \
- *       fetcherd/pop3.c fetcherd/pop3_parse.c fetcherd/reply.c fetcherd/dotdecode.c
+ *       fetcherd/pop3.c fetcherd/pop3_parse.c fetcherd/reply.c fetcherd/dotdecode.c fetcherd/redact.c -lsodium
  *   build/fuzz/pop3 -max_total_time=60 CORPUS */
 #include <stdint.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@ struct run {
     struct pop3 core;
     uint64_t digest; /* of all events, data taken octet by octet */
     uint32_t next;
+    bool reactive; /* an answer brings about the next command */
 };
 
 static void mix(struct run *run, const void *bytes, size_t len)
@@ -47,7 +49,8 @@ static void on_event(void *arg, const struct pop3_event *event)
     }
     if (event->data)
         mix(run, event->data, event->len);
-    if (event->type == POP3_EV_REPLY || event->type == POP3_EV_LISTING_END || event->type == POP3_EV_MESSAGE_END)
+    if (run->reactive &&
+        (event->type == POP3_EV_REPLY || event->type == POP3_EV_LISTING_END || event->type == POP3_EV_MESSAGE_END))
         send_next(run);
 }
 
@@ -60,14 +63,23 @@ static void on_send(void *arg, const char *data, size_t len)
 
 static const struct pop3_ops ops = {.send = on_send, .event = on_event};
 
-static uint64_t play(const char *data, size_t size, size_t chunk)
+static uint64_t play(const char *data, size_t size, size_t chunk, bool reactive)
 {
     static struct run run;
+    const char *lf = memchr(data, '\n', size);
+    size_t greeting = lf ? (size_t)(lf - data) + 1 : size;
 
     run.digest = 0xcbf29ce484222325u;
     run.next = 0;
+    run.reactive = reactive;
     pop3_init(&run.core, 50, &ops, &run);
-    for (size_t at = 0; at < size; at += chunk)
+    pop3_feed(&run.core, data, greeting);
+    if (!reactive) {
+        run.core.capabilities = POP3_CAP_PIPELINING;
+        while (pop3_room(&run.core) > 0)
+            send_next(&run);
+    }
+    for (size_t at = greeting; at < size; at += chunk)
         pop3_feed(&run.core, data + at, size - at < chunk ? size - at : chunk);
     return run.digest;
 }
@@ -77,9 +89,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1)
         return 0;
     const char *server = (const char *)data + 1;
-    uint64_t whole = play(server, size - 1, size);
+    size_t chunk = data[0] % 31 + 2;
+    uint64_t whole = play(server, size - 1, size, false);
 
-    if (play(server, size - 1, 1) != whole || play(server, size - 1, data[0] % 31 + 2) != whole)
+    if (play(server, size - 1, 1, false) != whole || play(server, size - 1, chunk, false) != whole)
         abort();
+    (void)play(server, size - 1, size, true);
+    (void)play(server, size - 1, chunk, true);
     return 0;
 }

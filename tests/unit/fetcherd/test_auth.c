@@ -20,6 +20,7 @@ struct talk {
     bool ready;
     size_t chunk;
     char sent[4096];
+    char said[400]; /* the last reply, as it is shown */
 };
 
 static char *secret(void *arg, struct error *err)
@@ -41,6 +42,10 @@ static void on_event(void *arg, const struct pop3_event *event)
 {
     struct talk *t = arg;
 
+    if (event->type == POP3_EV_REPLY) {
+        memset(t->said, 0, sizeof t->said);
+        memcpy(t->said, event->reply->text, event->reply->text_len);
+    }
     if (event->type == POP3_EV_CAPABILITY)
         auth_capability(&t->auth, event->data, event->len);
     else if (event->type == POP3_EV_LISTING_END)
@@ -161,7 +166,8 @@ static void test_binding_makes_it_stronger(void **state)
     auth_free(&t.auth);
     pop3_stop(&t.core);
     begin(&t, 4096, "basic", "SASL SCRAM-SHA-256 SCRAM-SHA-256-PLUS\r\n", true);
-    feed(&t, "+OK\r\n+OK\r\n");
+    feed(&t, "+OK\r\n");
+    feed(&t, "+OK\r\n");
     t.login.option = "scram-sha-256";
     t.login.binding = &binding;
     t.auth.tried = 0;
@@ -317,6 +323,75 @@ static void test_basic_wants_an_account_without_tls(void **state)
     auth_free(&t.auth);
 }
 
+/* A server that says again what it was told: shown with stars until the login is over. */
+static void test_echoes_are_starred(void **state)
+{
+    (void)state;
+    for
+        EACH_CHUNK(i)
+        {
+            struct talk t;
+            begin(&t, chunks[i], "basic", "", true);
+            feed(&t, "+OK tanstaaf is not known yet\r\n");
+            assert_string_equal(t.said, "tanstaaf is not known yet");
+            feed(&t, "-ERR [AUTH] unknown: PASS tanstaaf, dGFuc3RhYWY=\r\n");
+            assert_string_equal(t.said, "[AUTH] unknown: PASS ****, ****=");
+            assert_string_equal(t.auth.error.text,
+                                "the server said: -ERR [AUTH] unknown: PASS ****, ****=");
+            assert_int_equal(t.progress, AUTH_REFUSED);
+            auth_free(&t.auth);
+
+            begin(&t, chunks[i], "plain", "SASL PLAIN\r\n", true);
+            says(&t, "AUTH PLAIN AG1yb3NlAHRhbnN0YWFm\r\n");
+            feed(&t, "-ERR AG1yb3NlAHRhbnN0YWFm? mrose/tanstaaf?\r\n");
+            assert_string_equal(t.said, "****? mrose/****?");
+            assert_null(strstr(t.auth.error.text, "tanstaaf"));
+            auth_free(&t.auth);
+        }
+}
+
+/* By OAuth 2 the reason comes in a challenge. */
+static void test_echo_in_a_challenge(void **state)
+{
+    (void)state;
+    struct talk t;
+
+    begin(&t, 4096, "xoauth2", "SASL XOAUTH2\r\n", true);
+    feed(&t, "+ \r\n");
+    feed(&t, "+ eyJ0b2tlbiI6InRhbnN0YWFmIn0=\r\n"); /* {"token":"tanstaaf"} */
+    feed(&t, "-ERR dXNlcj1tcm9zZQFhdXRoPUJlYXJlciB0YW5zdGFhZgEB\r\n");
+    assert_string_equal(t.said, "****");
+    assert_non_null(strstr(t.auth.error.text, "****"));
+    assert_non_null(strstr(t.auth.error.text, "token"));
+    assert_null(strstr(t.auth.error.text, "tanstaaf"));
+    auth_free(&t.auth);
+}
+
+/* What decides goes by the server's own words, and after the login nothing is hidden. */
+static void test_stars_end_with_the_login(void **state)
+{
+    (void)state;
+    struct talk t;
+
+    begin(&t, 4096, "basic", "", true);
+    feed(&t, "+OK\r\n");
+    redact_secret(&t.core.redact, "in-use");
+    feed(&t, "-ERR [in-use/tanstaaf] busy\r\n");
+    assert_string_equal(t.said, "[****/****] busy");
+    assert_int_equal(t.progress, AUTH_FAILED);
+    assert_true(t.core.redact.count > 0);
+    auth_free(&t.auth);
+    assert_int_equal(t.core.redact.count, 0);
+
+    begin(&t, 4096, "basic", "", true);
+    feed(&t, "+OK\r\n");
+    feed(&t, "+OK tanstaaf is right\r\n");
+    assert_string_equal(t.said, "**** is right");
+    assert_int_equal(t.progress, AUTH_DONE);
+    assert_int_equal(t.core.redact.count, 0);
+    auth_free(&t.auth);
+}
+
 static void test_options(void **state)
 {
     (void)state;
@@ -348,6 +423,9 @@ int main(void)
         cmocka_unit_test(test_what_may_go_in_clear),
         cmocka_unit_test(test_nothing_weaker_in_clear),
         cmocka_unit_test(test_basic_wants_an_account_without_tls),
+        cmocka_unit_test(test_echoes_are_starred),
+        cmocka_unit_test(test_echo_in_a_challenge),
+        cmocka_unit_test(test_stars_end_with_the_login),
         cmocka_unit_test(test_options),
     };
     return cmocka_run_group_tests_name("auth", tests, NULL, NULL);
