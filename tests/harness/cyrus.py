@@ -79,7 +79,7 @@ def fetch():
             subprocess.run(["dpkg-deb", "-x", package, draft], check=True)
         draft.rename(_UNPACKED)
     except (OSError, subprocess.SubprocessError) as why:
-        print(f"make deps: no cyrus-pop3d, and no test of NTLM against it ({why});")
+        print(f"make deps: no cyrus-pop3d: no test of NTLM and of SCRAM in -PLUS ({why});")
         print("make deps: try `apt-get update`, then `make deps` again")
     shutil.rmtree(draft, ignore_errors=True)
 
