@@ -441,8 +441,9 @@ def test_control_characters_are_escaped(ferry):
 
 
 EARLY = {
-    "DELE": {"RETR 1": [b"+OK\r\n" + stuffed(MESSAGES[0]) + b".\r\n+OK gone\r\n+OK bye\r\n", HANG]},
-    "QUIT": {"DELE 1": [b"+OK gone\r\n+OK bye\r\n", CLOSE]},
+    "PASS": ({"USER *": b"+OK\r\n+OK in\r\n"}, 'before its command: "+OK in"'),
+    "DELE": ({"RETR 1": b"+OK\r\n" + stuffed(MESSAGES[0]) + b".\r\n+OK gone\r\n"}, '"+OK gone"'),
+    "QUIT": ({"DELE 1": [b"+OK gone\r\n+OK bye\r\n", CLOSE]}, '"+OK bye"'),
 }
 
 
@@ -450,11 +451,11 @@ EARLY = {
 @pytest.mark.parametrize("words", [("UIDL", "USER"), ("UIDL", "USER", "PIPELINING")], ids=len)
 def test_early_answers_confirm_nothing(ferry, smtp, where, words):
     """An answer that was there before its command is none: nothing counts as deleted by it."""
-    script = {word: times(1, reply) for word, reply in EARLY[where].items()}
+    script = {word: times(1, reply) for word, reply in EARLY[where][0].items()}
     with ScriptedPop3(MESSAGES[:1], script, capabilities=words) as server:
         account(ferry, server)
         ferry.fetch("acc")
-        assert "+OK" in ferry.account("acc")["error"] and server.mailbox
+        assert EARLY[where][1] in ferry.account("acc")["error"] and server.mailbox
         assert not ferry.account("acc")["deleted"]
 
         def gone():
