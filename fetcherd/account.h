@@ -58,6 +58,7 @@ struct account {
     bool removed;            /* free it when the poll has ended */
     bool continued;          /* the last poll left more to fetch: its figures go on */
     uint64_t covers;         /* the round that the poll in progress answers */
+    unsigned commits;        /* batches of it that are being synced */
     unsigned moves;          /* how often it came to stand for another mailbox */
     int64_t login_delay;     /* ms that the server wants between logins; 0: none known */
 };

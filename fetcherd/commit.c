@@ -102,14 +102,23 @@ static void record(struct commit *c)
     ledger_commit(c->f->ledger);
 }
 
+static void count_commit(const struct commit *c, int by)
+{
+    struct account *account = account_set_by_key(&c->f->accounts, c->account);
+
+    if (account)
+        account->commits += (unsigned)by;
+}
+
 static void finish(struct commit *c, bool ok)
 {
     struct fetcherd *f = c->f;
 
     if (c->fn)
         c->fn(c->arg, c, ok);
-    free(c);
     f->commits--;
+    count_commit(c, -1);
+    free(c);
     poll_commit_ended(f->poll);
 }
 
@@ -135,6 +144,7 @@ static void on_synced(void *arg, struct batch *batch, int failed_errno)
 void commit_start(struct commit *c)
 {
     c->f->commits++;
+    count_commit(c, 1);
     batch_sync(c->batch, c->f->syncs, on_synced, c);
 }
 

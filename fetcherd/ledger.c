@@ -292,7 +292,8 @@ void ledger_message_put(struct ledger *ledger, int64_t account, const struct led
            "INSERT INTO message (account, uidl, state, id, size, hash, attempts, changed, listed,"
            " settled) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
            " ON CONFLICT (account, uidl) DO UPDATE SET state = ?3, id = ?4, size = ?5, hash = ?6,"
-           " attempts = ?7, changed = ?8, listed = ?9, settled = ?10",
+           " attempts = iif(?3 = 1 AND state = 0, attempts, ?7), changed = ?8, listed = ?9,"
+           " settled = ?10",
            DB_INT(account), DB_BLOB(m->uidl, m->uidl_len), DB_INT(m->state),
            spooled ? DB_TEXT(m->id) : DB_NULL, DB_INT((int64_t)m->size),
            spooled ? DB_BLOB(m->hash, sizeof m->hash) : DB_NULL, DB_INT(m->attempts),
@@ -399,7 +400,9 @@ bool ledger_outcome(struct ledger *ledger, const char *id, enum ledger_state sta
     int64_t owner = spooled_account(ledger, id);
     if (!owner)
         return false;
-    db_run(ledger->db, "UPDATE message SET state = ?2, changed = ?3, settled = ?3 WHERE id = ?1",
+    db_run(ledger->db,
+           "UPDATE message SET state = ?2, changed = ?3, settled = ?3, attempts = 0"
+           " WHERE id = ?1",
            DB_TEXT(id), DB_INT(state), DB_INT(now));
     *account = owner;
     return true;

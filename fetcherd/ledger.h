@@ -84,7 +84,8 @@ typedef void ledger_message_fn(void *arg, const struct ledger_message *message);
 void ledger_messages(struct ledger *ledger, int64_t account, ledger_message_fn *fn, void *arg);
 
 /* Records a message as it is now. Another that was spooled under this UIDL stays known by size and
- * hash, under a name that no server lists. */
+ * hash, under a name that no server lists. One that
+ * is spooled keeps the attempts it took, until its outcome. */
 void ledger_message_put(struct ledger *ledger, int64_t account,
                         const struct ledger_message *message);
 /* No listing has it any more, and that was not our doing. */

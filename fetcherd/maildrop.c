@@ -206,12 +206,20 @@ static bool part_sharers(struct maildrop *m)
     return any;
 }
 
+/* Perhaps with zeros before it. */
 static bool is_number(const struct maildrop *m, const struct maildrop_item *item)
 {
-    char text[16];
-    int len = snprintf(text, sizeof text, "%" PRIu32, item->number);
+    const char *uidl = maildrop_item_uidl(m, item);
+    uint64_t value = 0;
 
-    return item->uidl_len == len && !memcmp(maildrop_item_uidl(m, item), text, (size_t)len);
+    if (item->uidl_len > 10)
+        return false;
+    for (size_t i = 0; i < item->uidl_len; i++) {
+        if (uidl[i] < '0' || uidl[i] > '9')
+            return false;
+        value = 10 * value + (uint64_t)(uidl[i] - '0');
+    }
+    return value == item->number;
 }
 
 void maildrop_complete(struct maildrop *m)
@@ -220,9 +228,9 @@ void maildrop_complete(struct maildrop *m)
 
     if (!m->table || parted || m->sorted < m->count)
         maildrop_listed(m);
-    m->numbered = m->count > 0;
+    m->numbered = m->count > m->nameless;
     for (size_t i = 0; i < m->count && m->numbered; i++)
-        m->numbered = is_number(m, &m->items[i]);
+        m->numbered = m->items[i].nameless || is_number(m, &m->items[i]);
 }
 
 static struct maildrop_item *find_number(struct maildrop *m, uint32_t number)
@@ -264,9 +272,10 @@ const char *maildrop_loose_uidl(const struct maildrop *m, const struct maildrop_
 }
 
 /* What we deleted is of interest only where the server can't say that it is listed again. */
-static bool may_be_elsewhere(const struct ledger_message *row)
+static bool may_be_elsewhere(const struct maildrop *m, const struct ledger_message *row)
 {
-    return row->state != LEDGER_GONE || maildrop_is_own_name(row->uidl, row->uidl_len);
+    return row->state != LEDGER_GONE || m->nameless > 0 ||
+           maildrop_is_own_name(row->uidl, row->uidl_len);
 }
 
 void maildrop_known(struct maildrop *m, const struct ledger_message *row)
@@ -274,7 +283,7 @@ void maildrop_known(struct maildrop *m, const struct ledger_message *row)
     size_t slot = find_slot(m, row->uidl, row->uidl_len);
 
     if (!m->table[slot]) {
-        if (may_be_elsewhere(row) && row->uidl_len <= UINT8_MAX)
+        if (may_be_elsewhere(m, row) && row->uidl_len <= UINT8_MAX)
             maildrop_loosen(m, row, store_uidl(m, row->uidl, row->uidl_len), false);
         return;
     }
@@ -290,19 +299,34 @@ struct maildrop_loose *maildrop_same(struct maildrop *m, const struct maildrop_i
 {
     for (size_t i = 0; i < m->loose_count; i++) {
         const struct ledger_message *row = &m->loose[i].row;
-        bool ours = row->id[0] && (row->state != LEDGER_GONE || item->nameless);
+        bool ours = row->id[0] &&
+                    (row->state != LEDGER_GONE || item->nameless ||
+                     maildrop_is_own_name(maildrop_loose_uidl(m, &m->loose[i]), row->uidl_len));
         if (ours && row->size == size && !memcmp(row->hash, hash, MESSAGE_HASH_LEN))
             return &m->loose[i];
     }
     return NULL;
 }
 
-void maildrop_taken(struct maildrop *m, const char *id)
+/* Another item under whose UIDL the row was has none any more. */
+static void detach(struct maildrop *m, uint32_t finder, const char *id)
+{
+    for (size_t i = 0; i < m->count; i++)
+        if (i != finder && m->items[i].known >= 0 && !strcmp(m->rows[m->items[i].known].id, id))
+            m->items[i].known = -1;
+}
+
+void maildrop_taken(struct maildrop *m, uint32_t index, const char *id)
 {
     char taken[ID_SIZE];
 
     memcpy(taken, id, sizeof taken); /* it may be one of those that are cleared here */
-    for (size_t i = 0; i < m->loose_count; i++)
-        if (!strcmp(m->loose[i].row.id, taken))
-            m->loose[i].row.id[0] = '\0';
+    for (size_t i = 0; i < m->loose_count; i++) {
+        struct maildrop_loose *loose = &m->loose[i];
+        if (strcmp(loose->row.id, taken) != 0)
+            continue;
+        loose->row.id[0] = '\0';
+        if (loose->listed)
+            detach(m, index, taken);
+    }
 }

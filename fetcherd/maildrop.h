@@ -127,8 +127,8 @@ struct maildrop_loose *maildrop_same(struct maildrop *m, const struct maildrop_i
                                      uint64_t size,
                                      const unsigned char hash[static MESSAGE_HASH_LEN]);
 const char *maildrop_loose_uidl(const struct maildrop *m, const struct maildrop_loose *loose);
-/* The row stands for a message that was found: for no other one. */
-void maildrop_taken(struct maildrop *m, const char *id);
+/* The row of this id stands for the item from here on, and for no other. */
+void maildrop_taken(struct maildrop *m, uint32_t index, const char *id);
 
 /* For maildrop_plan.c. */
 void maildrop_loosen(struct maildrop *m, const struct ledger_message *row, uint32_t uidl_at,

@@ -5,6 +5,7 @@
 #include "fetcherd/maildrop.h"
 
 #include <assert.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,9 +23,7 @@ static bool is_expected(const struct ledger_message *row)
 /* Another client deletes, and the server gives the UIDL to other mail: the size tells. */
 static bool is_other_size(const struct maildrop_item *item, const struct ledger_message *row)
 {
-    uint64_t expected = row->state == LEDGER_SEEN ? row->size : row->listed;
-
-    return expected == LEDGER_DOUBT || (expected && item->size && expected != item->size);
+    return row->listed && row->listed != item->size;
 }
 
 /* Whether anything says that messages have other numbers than they had. */
@@ -54,7 +53,7 @@ static void find_doubtful(struct maildrop *m)
         const struct ledger_message *row = maildrop_row(m, item);
         if (!row)
             continue;
-        if (is_expected(row) || row->state == LEDGER_SEEN)
+        if (is_expected(row))
             item->doubtful = moved || is_other_size(item, row);
         if (row->id[0] && (item->doubtful || m->numbered))
             maildrop_loosen(m, row, item->uidl_at, true);
@@ -176,9 +175,9 @@ static enum maildrop_action act_on_returned(const struct maildrop *m,
 {
     bool other = row->listed != LEDGER_DOUBT && is_other_size(item, row);
 
-    if (row->attempts == 0 || other || m->numbered || is_day_old(row, policy))
-        return MAILDROP_VERIFY;
-    return MAILDROP_KEEP;
+    if (other || m->numbered)
+        return attempt(MAILDROP_VERIFY, row, policy);
+    return row->attempts == 0 || is_day_old(row, policy) ? MAILDROP_VERIFY : MAILDROP_KEEP;
 }
 
 static enum maildrop_action act_on_doubtful(const struct maildrop *m,
@@ -188,7 +187,7 @@ static enum maildrop_action act_on_doubtful(const struct maildrop *m,
 {
     if (row->listed == LEDGER_DOUBT)
         return act_on_returned(m, item, row, policy);
-    return attempt(row->id[0] ? MAILDROP_VERIFY : MAILDROP_FETCH, row, policy);
+    return attempt(MAILDROP_VERIFY, row, policy);
 }
 
 static enum maildrop_action act_on_known(const struct maildrop *m, const struct maildrop_item *item,
@@ -229,9 +228,9 @@ static enum maildrop_action act_on(const struct maildrop *m, const struct maildr
 
 /* --- in which order ----------------------------------------------------------------------- */
 
-/* New mail first; then what only needs another look; last what failed before, so that it stops none
- * of the others. */
-enum turn { TURN_NEW, TURN_LOOK, TURN_RISK, TURNS, TURN_NEVER };
+/* New mail first; then what only needs another look; then what failed before, so that it stops none
+ * of the others; last what did so too often, and is tried once a day or by hand. */
+enum turn { TURN_NEW, TURN_LOOK, TURN_RISK, TURN_POISON, TURNS, TURN_NEVER };
 
 static enum turn turn_of(const struct maildrop *m, const struct maildrop_item *item)
 {
@@ -240,13 +239,13 @@ static enum turn turn_of(const struct maildrop *m, const struct maildrop_item *i
     if (item->action != MAILDROP_FETCH && item->action != MAILDROP_VERIFY)
         return TURN_NEVER;
     if (row && row->attempts > 0)
-        return TURN_RISK;
+        return row->attempts < MAILDROP_ATTEMPTS ? TURN_RISK : TURN_POISON;
     return item->action == MAILDROP_FETCH ? TURN_NEW : TURN_LOOK;
 }
 
 /* Where to begin. Of a mailbox without UIDLs the oldest messages are most likely those that we
  * have; what came behind them goes first, so that comparing them again holds up nothing new. */
-static size_t first_to_fetch(const struct maildrop *m)
+static size_t first_to_fetch(const struct maildrop *m, uint32_t max)
 {
     size_t ours = 0;
 
@@ -256,12 +255,15 @@ static size_t first_to_fetch(const struct maildrop *m)
         ours +=
             is_expected(&m->loose[i].row) &&
             maildrop_is_own_name(maildrop_loose_uidl(m, &m->loose[i]), m->loose[i].row.uidl_len);
-    return ours < m->count ? ours : 0;
+    if (ours < m->count)
+        return ours;
+    /* None need be new, but any may be: each has its chance, however many the session leaves. */
+    return m->count > max ? randombytes_uniform((uint32_t)m->count) : 0;
 }
 
 static void order_fetches(struct maildrop *m, uint32_t max)
 {
-    size_t first = first_to_fetch(m);
+    size_t first = first_to_fetch(m, max);
 
     for (enum turn turn = TURN_NEW; turn < TURNS; turn++) {
         for (size_t n = 0; n < m->count; n++) {

@@ -158,7 +158,10 @@ void poll_session_ended(struct poll *p, struct account *a, const struct session_
 
 void poll_commit_ended(struct poll *p)
 {
-    stop_if_quiet(p);
+    if (p->f->daemon->stopping)
+        stop_if_quiet(p);
+    else
+        poll_wake(p);
 }
 
 /* --- the beginning ------------------------------------------------------------------------ */

@@ -81,6 +81,15 @@ static const char *prospect(bool deleted)
                    : "it is fetched again from the server";
 }
 
+/* A session that is under way may be about to delete it: without QUIT nothing is. */
+static void drop_session(const struct resolve *r, int64_t account)
+{
+    struct account *a = account_set_by_key(&r->f->accounts, account);
+
+    if (a && a->session)
+        session_abort(a->session);
+}
+
 static void tell_lost(const struct resolve *r, const char *event, const char *id, int64_t account,
                       bool deleted, const char *meaning)
 {
@@ -128,6 +137,8 @@ static void flush_heard(struct resolve *r)
     for (size_t i = 0; i < n; i++)
         if (accounts[i] && outcomes[i].state != LEDGER_PENDING)
             tell_session(r->f, accounts[i], &outcomes[i]);
+        else if (accounts[i])
+            drop_session(r, accounts[i]);
 }
 
 static void on_flush(evutil_socket_t fd, short what, void *arg)

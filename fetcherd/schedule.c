@@ -16,9 +16,10 @@ bool schedule_by_hand(const struct account *a)
     return a->round_done < a->round;
 }
 
+/* A new poll has to know of all that the last one has received. */
 static bool is_free(const struct account *a)
 {
-    return a->enabled && !a->removed && !a->session && !a->preparing;
+    return a->enabled && !a->removed && !a->session && !a->preparing && !a->commits;
 }
 
 /* By hand, and not merely to go on with what an earlier poll of this round has begun. */

@@ -53,7 +53,7 @@ static void found(struct session *s, uint32_t index, const struct ledger_message
     }
     if (is_due(s, row))
         delete_now(s, index);
-    maildrop_taken(&s->drop, row->id);
+    maildrop_taken(&s->drop, index, row->id);
 }
 
 /* A nameless message goes by the row's name from here on; any other row by the item's: the server

@@ -60,6 +60,7 @@ struct session {
     unsigned survey_sent, survey_answered;
     bool listing_done;
     bool no_uidl; /* the server has none at all */
+    bool no_list;
     uint32_t stat_count;
     uint32_t bad_lines;
 

@@ -75,6 +75,12 @@ static void log_message(struct session *s, const char *what, const struct maildr
         KVN("limit", (long long)s->size_limit));
 }
 
+static bool is_worth_more(const struct ledger_message *known)
+{
+    return known->state != LEDGER_PENDING && known->state != LEDGER_GONE &&
+           known->state != LEDGER_VANISHED;
+}
+
 static void note_too_large(struct session *s, const struct maildrop_item *item, int64_t now)
 {
     const struct ledger_message *known = maildrop_row(&s->drop, item);
@@ -84,7 +90,7 @@ static void note_too_large(struct session *s, const struct maildrop_item *item, 
                                  .size = item->size,
                                  .changed = now};
 
-    if (known && known->state != LEDGER_PENDING && !item->doubtful)
+    if (known && is_worth_more(known) && !item->doubtful)
         return; /* told already, or there is more to remember of it */
     ledger_message_put(s->f->ledger, s->account->key, &row);
     log_message(s, "message-too-large", item);
@@ -102,6 +108,9 @@ static void follow_listing(struct session *s)
     for (size_t i = 0; m->totals[MAILDROP_TOO_LARGE] && i < m->count; i++)
         if (m->items[i].action == MAILDROP_TOO_LARGE)
             note_too_large(s, &m->items[i], now);
+    for (size_t i = 0; m->nameless && i < m->count; i++)
+        if (m->items[i].seen)
+            log_message(s, "taken-for-baseline", &m->items[i]);
     ledger_commit(s->f->ledger);
 }
 
@@ -128,11 +137,12 @@ static void mark_seen(struct session *s)
         KVN("messages", (long long)m->count));
 }
 
-/* STAT counted them; LIST told no more. */
+/* STAT counted them, and UIDL lacks them; LIST told no more. */
 static void name_by_count(struct session *s)
 {
     for (uint32_t n = 1; n <= s->stat_count && n <= SESSION_LISTING_MAX; n++)
-        maildrop_nameless(&s->drop, n, 0);
+        if (!maildrop_size(&s->drop, n, 0))
+            maildrop_nameless(&s->drop, n, 0);
 }
 
 /* Puts the listings in order; false when the session can't go on with them. */
@@ -140,7 +150,7 @@ static bool complete_listing(struct session *s)
 {
     struct maildrop *m = &s->drop;
 
-    if (s->no_uidl && m->count == 0)
+    if (s->no_list || (s->no_uidl && m->count == 0))
         name_by_count(s);
     maildrop_complete(m);
     if (m->nameless > 0)
@@ -153,6 +163,14 @@ static bool complete_listing(struct session *s)
                      "the server has no UIDL%s, so what is there now can't be told from what comes "
                      "later: add the account without --baseline",
                      m->numbered ? " but the messages' numbers" : "");
+        return false;
+    }
+    bool whole = m->count >= s->stat_count && (m->nameless == 0 || !s->no_list);
+    if (s->account->baseline_pending && !whole) {
+        session_fail(s, "UIDL",
+                     "STAT counts %u messages and UIDL lists %zu: the baseline is taken when they "
+                     "agree",
+                     (unsigned)s->stat_count, m->count - m->nameless);
         return false;
     }
     if (s->account->baseline_pending)
@@ -222,6 +240,7 @@ static void on_reply(struct session *s, const struct pop3_event *event)
             return;
         }
         s->no_uidl |= event->command == POP3_CMD_UIDL;
+        s->no_list |= event->command == POP3_CMD_LIST;
         answered(s); /* without LIST, sizes are counted while fetching */
     }
 }

@@ -172,6 +172,8 @@ static void test_new_mail_comes_first(void **state)
     list(&m, 3, "c");
     list(&m, 4, "d");
     maildrop_listed(&m);
+    maildrop_size(&m, 1, 100);
+    maildrop_size(&m, 2, 100);
     kept.attempts = 1; /* looked at already: the same as before */
     maildrop_known(&m, &gone);
     maildrop_known(&m, &kept);
@@ -228,7 +230,7 @@ static void test_shared_uidl(void **state)
     assert_non_null(same);
     maildrop_name_by_row(&m, 1, same);
     assert_int_equal(m.items[1].uidl_len, 1);
-    maildrop_taken(&m, same->row.id);
+    maildrop_taken(&m, 1, same->row.id);
     assert_null(maildrop_same(&m, &m.items[0], 100, r.hash)); /* one row, one message */
     maildrop_free(&m);
 }
@@ -249,10 +251,9 @@ static void test_other_size(void **state)
     unlisted.listed = 0; /* the server had no LIST then */
     assert_int_equal(act(unlisted, 101, policy(CONF_DELETE_DELIVERED)), MAILDROP_DELETE);
     assert_int_equal(act(row("u", LEDGER_DELIVERED), 0, policy(CONF_DELETE_DELIVERED)),
-                     MAILDROP_DELETE); /* it has none now */
-    struct ledger_message seen = row("u", LEDGER_SEEN);
-    seen.id[0] = '\0';
-    assert_int_equal(act(seen, 101, policy(CONF_DELETE_DELIVERED)), MAILDROP_FETCH);
+                     MAILDROP_VERIFY); /* it has none now */
+    assert_int_equal(act(row("u", LEDGER_SEEN), 101, policy(CONF_DELETE_DELIVERED)),
+                     MAILDROP_KEEP); /* sizes of some servers change; seen stays seen */
 }
 
 /* It was deleted while still in the spool, and the server lists it again. */
@@ -283,6 +284,47 @@ static void list_numbers(struct maildrop *m, uint32_t count)
     for (uint32_t i = 1; i <= count; i++)
         maildrop_size(m, i, 100);
     maildrop_complete(m);
+}
+
+static void test_numbers_with_zeros_and_gaps(void **state)
+{
+    (void)state;
+    struct maildrop m;
+
+    maildrop_init(&m);
+    list(&m, 1, "00000001");
+    list(&m, 3, "3");
+    maildrop_listed(&m);
+    maildrop_nameless(&m, 2, 20); /* its line was broken */
+    maildrop_complete(&m);
+    assert_true(m.numbered);
+    maildrop_free(&m);
+    maildrop_init(&m);
+    maildrop_nameless(&m, 1, 20);
+    maildrop_complete(&m);
+    assert_false(m.numbered);
+    maildrop_free(&m);
+}
+
+/* What was found to be elsewhere is not charged for what happens to the message in its place. */
+static void test_found_row_is_detached(void **state)
+{
+    (void)state;
+    struct maildrop m;
+    struct maildrop_policy p = policy(CONF_DELETE_NEVER);
+    struct ledger_message one = row("1", LEDGER_DELIVERED), two = row("2", LEDGER_DELIVERED);
+
+    strcpy(two.id, "01JD0000000000000000000002");
+    two.hash[0] = 2;
+    list_numbers(&m, 2);
+    maildrop_known(&m, &one);
+    maildrop_known(&m, &two);
+    maildrop_plan(&m, &p);
+    struct maildrop_loose *same = maildrop_same(&m, &m.items[0], two.size, two.hash);
+    maildrop_taken(&m, 0, same->row.id);
+    assert_null(maildrop_row(&m, &m.items[1]));
+    assert_non_null(maildrop_row(&m, &m.items[0]));
+    maildrop_free(&m);
 }
 
 /* A number is no name: it is looked at what has it now before that is deleted. */
@@ -355,6 +397,7 @@ static void test_loose_and_renamed(void **state)
     (void)state;
     struct maildrop m;
     unsigned char hash[MESSAGE_HASH_LEN] = {1}, other[MESSAGE_HASH_LEN] = {2};
+    unsigned char third[MESSAGE_HASH_LEN] = {3};
     struct ledger_message delivered = row("old", LEDGER_DELIVERED);
     struct ledger_message gone = row("older", LEDGER_GONE), kept = row(" id", LEDGER_GONE);
 
@@ -365,16 +408,17 @@ static void test_loose_and_renamed(void **state)
     maildrop_complete(&m);
     memcpy(delivered.hash, hash, sizeof hash);
     memcpy(gone.hash, other, sizeof other);
-    memcpy(kept.hash, other, sizeof other);
+    memcpy(kept.hash, third, sizeof third);
     maildrop_known(&m, &delivered);
     maildrop_known(&m, &gone);
     maildrop_known(&m, &kept);
-    assert_int_equal(m.loose_count, 2);
+    assert_int_equal(m.loose_count, 3);
     assert_non_null(maildrop_same(&m, &m.items[0], 100, hash));
     assert_null(maildrop_same(&m, &m.items[0], 101, hash));
     /* Deleted by us: a new copy under a UIDL is new mail; without one the server has kept it. */
     assert_null(maildrop_same(&m, &m.items[0], 100, other));
     assert_non_null(maildrop_same(&m, &m.items[1], 100, other));
+    assert_non_null(maildrop_same(&m, &m.items[0], 100, third)); /* it had none, and has one now */
     maildrop_free(&m);
 }
 
@@ -504,6 +548,8 @@ int main(void)
         cmocka_unit_test(test_doubt),
         cmocka_unit_test(test_numbers_for_uidls),
         cmocka_unit_test(test_numbers_that_moved),
+        cmocka_unit_test(test_numbers_with_zeros_and_gaps),
+        cmocka_unit_test(test_found_row_is_detached),
         cmocka_unit_test(test_seen_without_name),
         cmocka_unit_test(test_loose_and_renamed),
         cmocka_unit_test(test_many),
