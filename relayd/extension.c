@@ -42,12 +42,17 @@ static uint64_t parse_size(const char *text, size_t len)
     return size;
 }
 
+/* Many a server says it twice, as "AUTH LOGIN" and as "AUTH=LOGIN". What does not fit is left out
+ * as a whole, so that no mechanism's name is cut. */
 static void keep_auth(struct smtp_extensions *extensions, const char *text, size_t len)
 {
-    if (len >= sizeof extensions->auth)
-        len = sizeof extensions->auth - 1;
-    memcpy(extensions->auth, text, len);
-    extensions->auth[len] = '\0';
+    size_t at = strlen(extensions->auth);
+    if (at + len + 2 > sizeof extensions->auth)
+        return;
+    if (at > 0)
+        extensions->auth[at++] = ' ';
+    memcpy(extensions->auth + at, text, len);
+    extensions->auth[at + len] = '\0';
 }
 
 static void parse_line(struct smtp_extensions *extensions, const char *line, size_t len)

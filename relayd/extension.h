@@ -22,7 +22,7 @@ enum smtp_extension {
 struct smtp_extensions {
     uint32_t offered;    /* a bit an extension */
     uint64_t size_limit; /* octets; 0: none named */
-    char auth[256];      /* the mechanisms, as offered, separated by spaces; cut if longer */
+    char auth[512];      /* the mechanisms of all its AUTH lines, separated by spaces */
 };
 
 /* Reads a 250 answer to EHLO. The first line, the greeting, is passed over; unknown keywords are.

@@ -15,7 +15,7 @@ enum {
 };
 
 typedef void reply_fn(struct smtp *smtp, const struct smtp_reply *reply);
-static reply_fn on_greeting, on_ehlo, on_helo, on_starttls, on_unasked, on_rset, on_quit;
+static reply_fn on_greeting, on_ehlo, on_helo, on_starttls, on_login, on_unasked, on_rset, on_quit;
 
 static const struct {
     const char *name;
@@ -27,6 +27,7 @@ static const struct {
     [SMTP_HELO] = {"helo", 5 * MINUTE, on_helo},
     [SMTP_STARTTLS] = {"starttls", 2 * MINUTE, on_starttls},
     [SMTP_SECURING] = {"securing", 2 * MINUTE, on_unasked},
+    [SMTP_LOGIN] = {"login", 5 * MINUTE, on_login},
     [SMTP_READY] = {"ready", 5 * MINUTE, on_unasked},
     [SMTP_ENVELOPE] = {"envelope", 5 * MINUTE, smtp_on_envelope},
     [SMTP_BODY] = {"body", 3 * MINUTE, smtp_on_body},
@@ -36,6 +37,8 @@ static const struct {
     [SMTP_CLOSED] = {"closed", 10, NULL},
 };
 static_assert(sizeof states / sizeof *states == SMTP_STATES, "a row a state");
+
+static const char too_early[] = "a reply came before its command";
 
 void smtp_set_state(struct smtp *smtp, enum smtp_state to)
 {
@@ -141,6 +144,7 @@ static void on_greeting(struct smtp *smtp, const struct smtp_reply *reply)
         fail_reply(smtp, reply);
 }
 
+/* Between EHLO and the first message: what is not done yet of TLS and login, in this order. */
 static void enter_ready(struct smtp *smtp)
 {
     if (smtp->starttls && !smtp->secured) {
@@ -148,10 +152,13 @@ static void enter_ready(struct smtp *smtp)
             smtp_put_simple(smtp, "STARTTLS", SMTP_STARTTLS);
         else
             smtp_fail_session(smtp, 0, "the server does not offer STARTTLS");
-        return;
+    } else if (smtp->login && !smtp->logged_in) {
+        smtp_set_state(smtp, SMTP_LOGIN);
+        smtp->events->login(smtp->ctx, NULL);
+    } else {
+        smtp_set_state(smtp, SMTP_READY);
+        smtp->events->ready(smtp->ctx);
     }
-    smtp_set_state(smtp, SMTP_READY);
-    smtp->events->ready(smtp->ctx);
 }
 
 static void on_ehlo(struct smtp *smtp, const struct smtp_reply *reply)
@@ -192,6 +199,73 @@ void smtp_secured(struct smtp *smtp)
     smtp->secured = true;
     smtp->offers = (struct smtp_extensions){0}; /* said in clear: worth nothing (RFC 3207, 4.2) */
     enter_hello(smtp, "EHLO ", SMTP_EHLO);
+}
+
+/* ---- logging in ---- */
+
+static void on_login(struct smtp *smtp, const struct smtp_reply *reply)
+{
+    bool owed = smtp->login_owed;
+    smtp->login_owed = false;
+    if (!owed)
+        smtp_fail_session(smtp, reply->code, too_early);
+    else if (smtp_reply_class(reply) == 3 && reply->code != SMTP_CHALLENGE)
+        fail_reply(smtp, reply);
+    else
+        smtp->events->login(smtp->ctx, reply);
+}
+
+/* Three texts and CRLF as one line, which leaves no copy behind here. */
+static bool put_login(struct smtp *smtp, const char *verb, const char *blank, const char *text,
+                      size_t max)
+{
+    char line[SMTP_AUTH_ANSWER_MAX + 1];
+    if (smtp->state != SMTP_LOGIN || smtp->login_owed || !smtp_argument_ok(verb, max) ||
+        !smtp_argument_ok(text, max))
+        return false;
+    int n = snprintf(line, sizeof line, "%s%s%s\r\n", verb, blank, text);
+    bool fits = n > 0 && (size_t)n <= max;
+    if (fits) {
+        smtp->login_owed = true;
+        smtp->events->send(smtp->ctx, line, (size_t)n);
+    }
+    explicit_bzero(line, sizeof line);
+    return fits;
+}
+
+bool smtp_auth(struct smtp *smtp, const char *mechanism, const char *initial)
+{
+    char verb[64];
+    int n = snprintf(verb, sizeof verb, "AUTH %s", mechanism);
+    if (n < 0 || (size_t)n >= sizeof verb)
+        return false;
+    if (!initial)
+        return put_login(smtp, verb, "", "", SMTP_AUTH_LINE_MAX);
+    return put_login(smtp, verb, " ", *initial ? initial : "=", SMTP_AUTH_LINE_MAX);
+}
+
+bool smtp_auth_answer(struct smtp *smtp, const char *answer)
+{
+    return put_login(smtp, "", "", answer, SMTP_AUTH_ANSWER_MAX);
+}
+
+void smtp_auth_cancel(struct smtp *smtp)
+{
+    (void)put_login(smtp, "*", "", "", SMTP_AUTH_LINE_MAX);
+}
+
+void smtp_login_done(struct smtp *smtp)
+{
+    if (smtp->state != SMTP_LOGIN)
+        return;
+    smtp->logged_in = true;
+    enter_ready(smtp);
+}
+
+void smtp_login_failed(struct smtp *smtp, enum smtp_close how, const char *why)
+{
+    if (smtp->state == SMTP_LOGIN)
+        smtp_close_session(smtp, how, why);
 }
 
 /* Also the bytes that someone slipped in behind the 220 to STARTTLS. */
@@ -255,7 +329,7 @@ void smtp_receive(struct smtp *smtp, const char *bytes, size_t len)
         on_reply(smtp, &smtp->parser.reply);
         smtp_reply_reset(&smtp->parser);
         if (--due == 0 && at < len && smtp->state != SMTP_CLOSED && smtp->state != SMTP_SECURING) {
-            smtp_fail_session(smtp, 0, "a reply came before its command");
+            smtp_fail_session(smtp, 0, too_early);
             return;
         }
     }
@@ -307,6 +381,7 @@ struct smtp *smtp_new(const struct smtp_config *config, const struct smtp_events
     smtp->ctx = ctx;
     smtp->max_errors = config->max_errors;
     smtp->starttls = config->starttls;
+    smtp->login = config->login;
     snprintf(smtp->helo, sizeof smtp->helo, "%s", config->helo);
     smtp_reply_reset(&smtp->parser);
     return smtp;

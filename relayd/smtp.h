@@ -28,6 +28,7 @@ enum smtp_state {
     SMTP_HELO,
     SMTP_STARTTLS,
     SMTP_SECURING, /* 220 came; waits for smtp_secured */
+    SMTP_LOGIN,    /* AUTH (RFC 4954): the caller speaks, by smtp_auth and its kin */
     SMTP_READY,
     SMTP_ENVELOPE, /* MAIL, RCPT, DATA under way */
     SMTP_BODY,     /* 354 came; the caller feeds the message */
@@ -61,12 +62,17 @@ enum smtp_close {
     SMTP_CLOSED_QUIT,   /* by our QUIT */
     SMTP_CLOSED_IDLE,   /* the server ended a session in which nothing was under way */
     SMTP_CLOSED_FAILED, /* anything else; `text` of the event says what */
+    SMTP_CLOSED_LOGIN,  /* the password is not taken: to try again soon would do harm */
 };
 
 struct smtp_events {
     void (*send)(void *ctx, const char *bytes, size_t len);
     void (*secure)(void *ctx); /* start TLS, then call smtp_secured */
-    void (*ready)(void *ctx);  /* smtp_start or smtp_quit may be called */
+    /* What is next in logging in: smtp_auth at the beginning (reply is NULL); smtp_auth_answer or
+     * smtp_auth_cancel for a challenge (334); for what else the server says, smtp_login_done,
+     * smtp_login_failed, or smtp_auth again. It may be called now or later. */
+    void (*login)(void *ctx, const struct smtp_reply *reply);
+    void (*ready)(void *ctx); /* smtp_start or smtp_quit may be called */
     void (*recipient)(void *ctx, size_t index, enum smtp_verdict verdict, const char *reply);
     void (*want_data)(void *ctx);
     void (*result)(void *ctx, const struct smtp_result *result);
@@ -78,6 +84,7 @@ struct smtp_config {
     const char *helo;    /* our name; copied */
     unsigned max_errors; /* at least 1 */
     bool starttls;       /* no mail without it */
+    bool login;          /* nor without this */
 };
 
 struct smtp;
@@ -91,6 +98,21 @@ void smtp_receive(struct smtp *smtp, const char *bytes, size_t len);
 /* The connection is gone (closed, failed, timed out), for the reason `why`. */
 void smtp_lost(struct smtp *smtp, const char *why);
 void smtp_secured(struct smtp *smtp);
+
+/* AUTH with a mechanism, and its initial response in base64 ("" for an empty one, NULL for none).
+ * False when it must not be sent so: not in SMTP_LOGIN, or (SMTP_AUTH_LINE_MAX) too long; nothing
+ * was sent then. */
+enum { SMTP_AUTH_LINE_MAX = 512, SMTP_AUTH_ANSWER_MAX = 12288 }; /* octets, with CRLF */
+bool smtp_auth(struct smtp *smtp, const char *mechanism, const char *initial)
+    __attribute__((warn_unused_result));
+/* Answers a challenge, in base64; false as above. */
+bool smtp_auth_answer(struct smtp *smtp, const char *answer) __attribute__((warn_unused_result));
+/* Instead of an answer; the server will refuse the exchange. */
+void smtp_auth_cancel(struct smtp *smtp);
+/* Logged in: on to `ready`. */
+void smtp_login_done(struct smtp *smtp);
+/* Ends the session, for the reason `why`. */
+void smtp_login_failed(struct smtp *smtp, enum smtp_close how, const char *why);
 
 struct smtp_envelope {
     const char *sender; /* "" is the null reverse-path */

@@ -19,6 +19,9 @@ struct smtp {
     unsigned errors;
     bool starttls;
     bool secured;
+    bool login;
+    bool logged_in;
+    bool login_owed; /* the server owes an answer within the login */
     enum smtp_state state;
     struct smtp_reply_parser parser;
     struct smtp_extensions offers;

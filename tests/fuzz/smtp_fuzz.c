@@ -5,7 +5,8 @@
  *
  *   clang -std=c17 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined \
  *       tests/fuzz/smtp_fuzz.c relayd/smtp.c relayd/smtp_mail.c relayd/reply.c relayd/extension.c \
- *       relayd/dotencode.c spool/address.c $(pkg-config --cflags --libs glib-2.0) -o smtp_fuzz && ./smtp_fuzz -max_len=4096 */
+ *       relayd/dotencode.c spool/address.c $(pkg-config --cflags --libs glib-2.0) -o smtp_fuzz &&
+ * ./smtp_fuzz -max_len=4096 */
 #include "relayd/smtp.h"
 
 #include <stdlib.h>
@@ -42,6 +43,23 @@ static void on_secure(void *ctx)
     (void)ctx;
 }
 
+/* Every answer gets one of the steps there are, by the code's last digit. */
+static void on_login(void *ctx, const struct smtp_reply *reply)
+{
+    struct world *w = ctx;
+    must(!w->active && !w->closed && smtp_state(w->smtp) == SMTP_LOGIN);
+    if (!reply)
+        must(smtp_auth(w->smtp, "PLAIN", NULL));
+    else if (reply->code == SMTP_CHALLENGE)
+        must(smtp_auth_answer(w->smtp, "AAAA"));
+    else if (reply->code % 10 == 5)
+        smtp_login_failed(w->smtp, SMTP_CLOSED_LOGIN, "refused");
+    else if (reply->code / 100 == 2)
+        smtp_login_done(w->smtp);
+    else
+        must(smtp_auth(w->smtp, "LOGIN", ""));
+}
+
 static void on_ready(void *ctx)
 {
     const struct world *w = ctx;
@@ -72,13 +90,14 @@ static void on_result(void *ctx, const struct smtp_result *result)
 static void on_closed(void *ctx, enum smtp_close how, const char *text)
 {
     struct world *w = ctx;
-    must(!w->closed && !w->active && text && how <= SMTP_CLOSED_FAILED);
+    must(!w->closed && !w->active && text && how <= SMTP_CLOSED_LOGIN);
     w->closed = true;
 }
 
 static const struct smtp_events events = {
     .send = on_send,
     .secure = on_secure,
+    .login = on_login,
     .ready = on_ready,
     .recipient = on_recipient,
     .want_data = on_want_data,
@@ -137,8 +156,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct world w = {.last = '\n'};
     if (size < 2)
         return 0;
-    struct smtp_config config = {
-        .helo = "fuzz.test", .max_errors = 1 + data[0] % 8, .starttls = data[0] & 128};
+    struct smtp_config config = {.helo = "fuzz.test",
+                                 .max_errors = 1 + data[0] % 8,
+                                 .starttls = data[0] & 128,
+                                 .login = data[0] & 64};
     w.smtp = smtp_new(&config, &events, &w);
     for (size_t at = 1; at < size;) {
         uint8_t what = data[at++];
