@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fetcherd/auth.h"
 #include "lib/clock.h"
 #include "lib/tls.h"
 #include "spool/address.h"
@@ -16,11 +17,6 @@ static const char *const tls_names[] = {
     [CONF_TLS_NONE] = "none",
     [CONF_TLS_STARTTLS] = "starttls",
     [CONF_TLS_IMPLICIT] = "implicit",
-};
-
-const char *const account_auth_names[] = {
-    "auto",     "basic",      "apop",  "ntlm",  "ntlmv1",  "scram-sha-256", "scram-sha-1",
-    "cram-md5", "digest-md5", "plain", "login", "xoauth2", "oauthbearer",   NULL,
 };
 
 const char *account_tls_name(enum conf_tls tls)
@@ -116,16 +112,13 @@ static bool read_auth(struct reading *r, const json_t *value)
     const char *text = text_of(r, "auth", value);
     if (!text)
         return false;
-    for (const char *const *name = account_auth_names; *name; name++) {
-        if (strcmp(text, *name) == 0) {
-            snprintf(r->account->auth, sizeof r->account->auth, "%s", text);
-            return true;
-        }
+    if (!auth_option_known(text)) {
+        char known[200];
+        return error_set(r->err, ERROR_USAGE, "auth: expected one of %s; got \"%s\"",
+                         auth_options(known, sizeof known), text);
     }
-    return error_set(r->err, ERROR_USAGE,
-                     "auth: expected auto, basic, apop, ntlm, ntlmv1, scram-sha-256, scram-sha-1, "
-                     "cram-md5, digest-md5, plain, login, xoauth2 or oauthbearer, got \"%s\"",
-                     text);
+    snprintf(r->account->auth, sizeof r->account->auth, "%s", text);
+    return true;
 }
 
 /* Whether the file is there is seen when it is used: it may be mended while we run. */

@@ -35,7 +35,7 @@ struct account {
     enum conf_tls tls;
     char ca[ACCOUNT_CA_MAX + 1]; /* file of the authorities to trust; "": the system's */
     char pin[TLS_PIN_TEXT];      /* as in lib/tls.h; "": none */
-    char auth[16];               /* a name as account_auth_names has it */
+    char auth[16];               /* one that auth_option_known knows */
     char user[ACCOUNT_USER_MAX + 1];
     struct envelope_list deliver_to;
     int64_t interval; /* ms; 0: the configuration's */
@@ -70,8 +70,6 @@ MUST_CHECK bool account_from_request(struct account *account, const json_t *requ
 
 /* What a request says of the account, never the secret; a new reference. */
 json_t *account_to_json(const struct account *account);
-
-extern const char *const account_auth_names[]; /* ends with NULL */
 
 /* "implicit", "starttls", "none". */
 const char *account_tls_name(enum conf_tls tls);

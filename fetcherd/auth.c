@@ -1,8 +1,8 @@
 /* Logging in.
  *
- * Promises: no password or token goes in clear over a line without TLS unless the account does
- * without TLS, and a token never; a password that was refused is not tried in a second way; a
- * server's yes counts only when the mechanism is through. */
+ * Promises: no password goes in clear over a line without TLS unless the account does without TLS
+ * and asks for USER and PASS, and a token never; a password that was refused is not tried in a
+ * second way; a server's yes counts only when the mechanism is through. */
 #include "fetcherd/auth.h"
 
 #include <ctype.h>
@@ -15,103 +15,63 @@
 #include "lib/log.h"
 #include "lib/secret.h"
 
-enum kind { BY_SASL, BY_APOP, BY_USER };
+static const char AUTO[] = "auto", APOP[] = "apop", BASIC[] = "basic";
 
-/* The strongest first: bound to TLS, then with the server's proof, then with a challenge, then the
- * password itself. */
-static const struct row {
-    const char *option;
-    const char *command; /* for messages */
-    enum sasl_mechanism mechanism;
-    enum kind kind;
-    bool plus;    /* has to be bound to TLS */
-    bool clear;   /* gives the secret itself to the server */
-    bool token;   /* the secret is an OAuth 2 token */
-    bool in_auto; /* taken without being asked for by name */
-    bool initial; /* an initial response goes with the command (RFC 5034 section 4) */
-} rows[] = {
-    {.option = "scram-sha-256",
-     .mechanism = SASL_SCRAM_SHA_256_PLUS,
-     .plus = true,
-     .in_auto = true,
-     .initial = true,
-     .command = "AUTH SCRAM-SHA-256-PLUS"},
-    {.option = "scram-sha-1",
-     .mechanism = SASL_SCRAM_SHA_1_PLUS,
-     .plus = true,
-     .in_auto = true,
-     .initial = true,
-     .command = "AUTH SCRAM-SHA-1-PLUS"},
-    {.option = "scram-sha-256",
-     .mechanism = SASL_SCRAM_SHA_256,
-     .in_auto = true,
-     .initial = true,
-     .command = "AUTH SCRAM-SHA-256"},
-    {.option = "scram-sha-1",
-     .mechanism = SASL_SCRAM_SHA_1,
-     .in_auto = true,
-     .initial = true,
-     .command = "AUTH SCRAM-SHA-1"},
-    {.option = "digest-md5",
-     .mechanism = SASL_DIGEST_MD5,
-     .in_auto = true,
-     .command = "AUTH DIGEST-MD5"},
-    {.option = "cram-md5", .mechanism = SASL_CRAM_MD5, .in_auto = true, .command = "AUTH CRAM-MD5"},
-    /* Exchange wants the two steps of SPA, and so does Microsoft 365 for XOAUTH2. */
-    {.option = "ntlm", .mechanism = SASL_NTLM, .in_auto = true, .command = "AUTH NTLM"},
-    {.option = "ntlmv1", .mechanism = SASL_NTLMV1, .command = "AUTH NTLM"},
-    {.option = "apop", .kind = BY_APOP, .in_auto = true, .command = "APOP"},
-    {.option = "plain",
-     .mechanism = SASL_PLAIN,
-     .clear = true,
-     .in_auto = true,
-     .initial = true,
-     .command = "AUTH PLAIN"},
-    {.option = "login",
-     .mechanism = SASL_LOGIN,
-     .clear = true,
-     .in_auto = true,
-     .command = "AUTH LOGIN"},
-    {.option = "basic", .kind = BY_USER, .clear = true, .in_auto = true, .command = "USER"},
-    {.option = "oauthbearer",
-     .mechanism = SASL_OAUTHBEARER,
-     .clear = true,
-     .token = true,
-     .initial = true,
-     .command = "AUTH OAUTHBEARER"},
-    {.option = "xoauth2",
-     .mechanism = SASL_XOAUTH2,
-     .clear = true,
-     .token = true,
-     .command = "AUTH XOAUTH2"},
-};
-enum { ROWS = sizeof rows / sizeof *rows };
-
-static bool is_auto(const struct auth *a)
+bool auth_option_known(const char *option)
 {
-    return strcmp(a->login.option, "auto") == 0;
+    return strcmp(option, AUTO) == 0 || strcmp(option, APOP) == 0 || strcmp(option, BASIC) == 0 ||
+           mechanism_known(option);
 }
 
-static const struct row *current(const struct auth *a)
+const char *auth_options(char *out, size_t size)
 {
-    return &rows[a->row];
+    int at = snprintf(out, size, "%s, %s, %s, ", AUTO, BASIC, APOP);
+
+    if (at >= 0 && (size_t)at < size)
+        mechanism_names(out + at, size - (size_t)at);
+    return out;
+}
+
+static bool asks_for(const struct auth *a, const char *option)
+{
+    return strcmp(a->login.option, option) == 0;
+}
+
+/* As messages name it. */
+static const char *way_command(const struct auth *a)
+{
+    static const char *const commands[] = {[AUTH_BY_NONE] = "AUTH",
+                                           [AUTH_BY_SASL] = "AUTH",
+                                           [AUTH_BY_APOP] = "APOP",
+                                           [AUTH_BY_USER] = "USER"};
+
+    return a->way == AUTH_BY_SASL ? a->mechanism->command : commands[a->way];
 }
 
 const char *auth_method(const struct auth *a)
 {
-    if (a->row < 0)
+    if (a->way == AUTH_BY_NONE)
         return "";
-    return current(a)->kind == BY_SASL ? sasl_name(current(a)->mechanism) : current(a)->command;
+    return a->way == AUTH_BY_SASL ? sasl_name(a->mechanism->sasl) : way_command(a);
 }
 
 bool auth_method_is_clear(const struct auth *a)
 {
-    return a->row >= 0 && current(a)->clear;
+    return a->way == AUTH_BY_USER || (a->way == AUTH_BY_SASL && a->mechanism->clear);
+}
+
+const char *auth_warning(const struct auth *a)
+{
+    if (auth_method_is_clear(a))
+        return "user name and password go over the line in clear text (TLS: none)";
+    if (a->way == AUTH_BY_APOP)
+        return "APOP without TLS: who tampers with the line can find out the password";
+    return "without TLS, mail goes over the line in clear text";
 }
 
 void auth_init(struct auth *a)
 {
-    *a = (struct auth){.row = -1, .command = ""};
+    *a = (struct auth){.command = ""};
 }
 
 void auth_free(struct auth *a)
@@ -169,59 +129,16 @@ void auth_greeting(struct auth *a, const struct reply *reply)
 
 void auth_capabilities_begin(struct auth *a)
 {
-    a->words[0] = '\0';
+    mechanism_offer_set(&a->offer, "", 0);
 }
 
-/* "SASL word word": kept in capitals as " WORD WORD ". What doesn't fit is not offered. */
 void auth_capability(struct auth *a, const char *line, size_t len)
 {
-    if (len < 5 || strncasecmp(line, "SASL ", 5) != 0 || len - 5 + 3 > sizeof a->words)
-        return;
-    char *to = a->words;
-    *to++ = ' ';
-    for (size_t i = 5; i < len; i++) {
-        unsigned char c = (unsigned char)line[i];
-        *to++ = (char)(isgraph(c) ? toupper(c) : ' ');
-    }
-    *to++ = ' ';
-    *to = '\0';
+    if (len > 5 && strncasecmp(line, "SASL ", 5) == 0)
+        mechanism_offer_set(&a->offer, line + 5, len - 5);
 }
 
-static bool offers(const struct auth *a, const char *mechanism)
-{
-    char word[64];
-
-    snprintf(word, sizeof word, " %s ", mechanism);
-    return strstr(a->words, word) != NULL;
-}
-
-/* --- choosing ----------------------------------------------------------------------------- */
-
-static bool wanted(const struct auth *a, const struct row *row)
-{
-    return is_auto(a) ? row->in_auto : strcmp(a->login.option, row->option) == 0;
-}
-
-/* A server that says nothing of SASL may know a mechanism all the same (RFC 1734 knew no CAPA):
- * for who asks by name it is tried. */
-static bool on_offer(const struct auth *a, const struct row *row)
-{
-    switch (row->kind) {
-    case BY_APOP:
-        return a->banner[0] && (a->login.secure || !is_auto(a));
-    case BY_USER:
-        return true;
-    default:
-        if (row->plus && !a->login.binding)
-            return false;
-        return offers(a, sasl_name(row->mechanism)) || (!is_auto(a) && !row->plus && !a->words[0]);
-    }
-}
-
-static bool safe(const struct auth *a, const struct row *row)
-{
-    return a->login.secure || !row->clear || (a->login.clear_is_ok && !row->token);
-}
+/* --- where there is no way ---------------------------------------------------------------- */
 
 static enum auth_progress fail(struct auth *a, const char *command)
 {
@@ -229,26 +146,31 @@ static enum auth_progress fail(struct auth *a, const char *command)
     return AUTH_FAILED;
 }
 
-/* Why there is no way left; the words of what failed before are kept. */
-static enum auth_progress no_way(struct auth *a, const char *unsafe)
+static enum auth_progress not_in_clear(struct auth *a, const char *command, bool token)
 {
-    char offer[AUTH_WORDS_MAX];
+    if (token)
+        (void)error_set(&a->error, ERROR_PERMANENT,
+                        "the line is not secure: a token is sent over TLS alone");
+    else
+        (void)error_set(&a->error, ERROR_PERMANENT,
+                        "the line is not secure and the password is not sent in clear: use TLS, or "
+                        "else `popferryctl account set %s --auth basic --tls none`",
+                        a->login.account);
+    return fail(a, command);
+}
+
+/* The words of what failed before are kept. */
+static enum auth_progress not_offered(struct auth *a)
+{
+    char offer[MECHANISM_WORDS_MAX];
 
     if (a->tried)
         return fail(a, a->command);
-    log_escape(offer, sizeof offer, a->words, strlen(a->words));
-    if (unsafe)
-        (void)error_set(&a->error, ERROR_PERMANENT,
-                        "the line is not secure: the user name and password are not sent");
-    else if (strcmp(a->login.option, "apop") == 0)
-        (void)error_set(&a->error, ERROR_PERMANENT,
-                        "the server offers no APOP: its greeting has no valid timestamp");
-    else
-        (void)error_set(&a->error, ERROR_PERMANENT,
-                        "the server does not offer what the account asks for (auth %s); "
-                        "it offers:%s",
-                        a->login.option, offer);
-    return fail(a, unsafe ? unsafe : "AUTH");
+    log_escape(offer, sizeof offer, a->offer.words, strlen(a->offer.words));
+    (void)error_set(&a->error, ERROR_PERMANENT,
+                    "the server does not offer what the account asks for (auth %s); it offers:%s",
+                    a->login.option, offer);
+    return fail(a, "AUTH");
 }
 
 /* --- going one way ------------------------------------------------------------------------ */
@@ -263,7 +185,7 @@ static enum auth_progress sent(struct auth *a, enum pop3_sent result)
                     result == POP3_REFUSED_ARGUMENT
                         ? "the user name or password can't be sent: it is empty or holds a line end"
                         : "the command may not be sent now");
-    return fail(a, current(a)->command);
+    return fail(a, way_command(a));
 }
 
 static enum auth_progress send_password(struct auth *a)
@@ -293,7 +215,7 @@ static bool apop_digest(const char *banner, const char *secret, char hex[33])
     return ok;
 }
 
-static enum auth_progress begin_apop(struct auth *a, const char *secret)
+static enum auth_progress send_apop(struct auth *a, const char *secret)
 {
     char hex[33], argument[POP3_ARGUMENT_MAX];
 
@@ -305,18 +227,47 @@ static enum auth_progress begin_apop(struct auth *a, const char *secret)
     return sent(a, pop3_send(a->core, POP3_CMD_APOP, argument, strlen(argument)));
 }
 
+static enum auth_progress begin_apop(struct auth *a)
+{
+    a->way = AUTH_BY_APOP;
+    if (!a->banner[0]) {
+        (void)error_set(&a->error, ERROR_PERMANENT,
+                        "the server offers no APOP: its greeting has no valid timestamp");
+        return fail(a, "APOP");
+    }
+    char *secret = a->login.secret(a->login.arg, &a->error);
+    if (!secret)
+        return fail(a, "APOP");
+    enum auth_progress progress = send_apop(a, secret);
+    secret_wipe(secret);
+    return progress;
+}
+
+static enum auth_progress begin_basic(struct auth *a)
+{
+    a->way = AUTH_BY_USER;
+    if (!a->login.secure && !(a->login.clear_is_ok && asks_for(a, BASIC)))
+        return not_in_clear(a, "USER", false);
+    return sent(a, pop3_send(a->core, POP3_CMD_USER, a->login.user, strlen(a->login.user)));
+}
+
+/* What is met before anything was given away leaves the other ways open. */
+static enum auth_progress other_way(struct auth *a)
+{
+    a->command = way_command(a);
+    return asks_for(a, AUTO) ? try_next(a) : AUTH_FAILED;
+}
+
 /* The initial response goes with the command where the line stays within its limit. */
 static enum auth_progress begin_exchange(struct auth *a)
 {
-    const char *response, *name = sasl_name(current(a)->mechanism);
+    const char *response, *name = auth_method(a);
     char argument[SASL_WORDS_MAX + POP3_LINE_MAX];
 
     snprintf(argument, sizeof argument, "%s", name);
-    if (current(a)->initial) {
-        if (!sasl_step(a->sasl, NULL, 0, &response, &a->error)) {
-            a->command = current(a)->command;
-            return is_auto(a) ? try_next(a) : AUTH_FAILED;
-        }
+    if (a->mechanism->initial) {
+        if (!sasl_step(a->sasl, NULL, 0, &response, &a->error))
+            return other_way(a);
         bool fits = strlen("AUTH ") + strlen(name) + 1 + strlen(response) + 2 <= POP3_LINE_MAX;
         if (fits)
             snprintf(argument, sizeof argument, "%s %s", name, *response ? response : "=");
@@ -327,63 +278,54 @@ static enum auth_progress begin_exchange(struct auth *a)
     return sent(a, result);
 }
 
-static enum auth_progress begin_sasl(struct auth *a, const char *secret)
+static enum auth_progress begin_sasl(struct auth *a, const struct mechanism *mechanism)
 {
     const struct auth_login *login = &a->login;
-    const struct row *row = current(a);
     struct sasl_login with = {.user = login->user,
-                              .secret = secret,
                               .service = "pop",
                               .host = login->host,
                               .port = login->port,
                               .binding = login->binding};
 
-    sasl_free(a->sasl);
+    a->way = AUTH_BY_SASL;
+    a->mechanism = mechanism;
     a->held = NULL;
     a->cancelled = false;
-    a->sasl = sasl_new(row->mechanism, &with, &a->error);
-    if (a->sasl)
-        return begin_exchange(a);
-    a->command = row->command;
-    return is_auto(a) ? try_next(a) : AUTH_FAILED;
-}
-
-static enum auth_progress begin_row(struct auth *a, int row)
-{
-    a->row = row;
-    a->tried |= 1u << row;
-    if (current(a)->kind == BY_USER)
-        return sent(a, pop3_send(a->core, POP3_CMD_USER, a->login.user, strlen(a->login.user)));
-
-    char *secret = a->login.secret(a->login.arg, &a->error);
+    sasl_free(a->sasl);
+    a->sasl = NULL;
+    char *secret = login->secret(login->arg, &a->error);
     if (!secret)
-        return fail(a, current(a)->command);
-    enum auth_progress progress =
-        current(a)->kind == BY_APOP ? begin_apop(a, secret) : begin_sasl(a, secret);
+        return fail(a, mechanism->command);
+    with.secret = secret;
+    a->sasl = sasl_new(mechanism->sasl, &with, &a->error);
     secret_wipe(secret);
-    return progress;
+    return a->sasl ? begin_exchange(a) : other_way(a);
 }
 
+/* A server that says nothing of SASL may know a mechanism all the same (RFC 1734 knew no CAPA): for
+ * who asks by name it is tried. USER and PASS are the last resort of "auto". */
 static enum auth_progress try_next(struct auth *a)
 {
-    const char *unsafe = NULL;
+    struct mechanism_wish wish = {.option = a->login.option,
+                                  .secure = a->login.secure,
+                                  .bound = a->login.binding != NULL,
+                                  .blind = true};
+    const struct mechanism *unsafe, *next = mechanism_next(&wish, &a->offer, &a->tried, &unsafe);
 
-    for (int i = 0; i < ROWS; i++) {
-        const struct row *row = &rows[i];
-        if (a->tried & 1u << i || !wanted(a, row) || !on_offer(a, row))
-            continue;
-        if (safe(a, row))
-            return begin_row(a, i);
-        unsafe = row->command;
-    }
-    return no_way(a, unsafe);
+    if (next)
+        return begin_sasl(a, next);
+    if (unsafe)
+        return not_in_clear(a, unsafe->command, unsafe->token);
+    return asks_for(a, AUTO) ? begin_basic(a) : not_offered(a);
 }
 
 enum auth_progress auth_begin(struct auth *a, struct pop3 *core, const struct auth_login *login)
 {
     a->core = core;
     a->login = *login;
-    return try_next(a);
+    if (asks_for(a, APOP))
+        return begin_apop(a);
+    return asks_for(a, BASIC) ? begin_basic(a) : try_next(a);
 }
 
 /* --- answers ------------------------------------------------------------------------------ */
@@ -405,25 +347,24 @@ static void note_reply(struct auth *a, const struct pop3_event *event)
         log_escape(words, sizeof words, sasl_words(a->sasl), strlen(sasl_words(a->sasl)));
     (void)error_set(&a->error, ERROR_PERMANENT, "the server said: -ERR %s%s%s", text,
                     words[0] ? ", and before: " : "", words);
-    bool basic = current(a)->kind == BY_USER;
-    a->command = basic ? pop3_command_name(event->command) : current(a)->command;
+    a->command = a->way == AUTH_BY_USER ? pop3_command_name(event->command) : way_command(a);
 }
 
 static enum auth_progress on_refused(struct auth *a, const struct pop3_event *event)
 {
-    bool sasl = current(a)->kind == BY_SASL;
+    bool sasl = a->way == AUTH_BY_SASL;
     bool used = !sasl || sasl_secret_used(a->sasl);
 
     if (!a->cancelled)
         note_reply(a, event);
     else
-        a->command = current(a)->command;
+        a->command = way_command(a);
     if (is_temporary(event->reply))
         return AUTH_FAILED;
     if (reply_has_code(event->reply, "AUTH"))
         return AUTH_REFUSED;
     if (!used)
-        return is_auto(a) ? try_next(a) : AUTH_FAILED;
+        return other_way(a);
     /* RFC 3206: a server that offers the code would have said [AUTH] of a bad password. */
     bool marks = a->core->capabilities & POP3_CAP_AUTH_RESP_CODE;
     return a->cancelled || marks ? AUTH_FAILED : AUTH_REFUSED;
@@ -437,7 +378,7 @@ static enum auth_progress on_accepted(struct auth *a, const struct pop3_event *e
         return AUTH_DONE;
     (void)error_set(&a->error, ERROR_PERMANENT,
                     "the server said +OK before the exchange was through: it did not prove itself");
-    return fail(a, current(a)->command);
+    return fail(a, way_command(a));
 }
 
 static enum auth_progress on_challenge(struct auth *a, const struct pop3_event *event)

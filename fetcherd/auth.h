@@ -5,7 +5,11 @@
  * With `auto` the strongest way on offer is taken. Another one follows only while nothing that
  * depends on the password has been given out: a refused password is never tried a second time in
  * another way, since servers count refusals and lock accounts. For the same reason a server that
- * fails to prove itself (SCRAM, DIGEST-MD5) gets no weaker answer. */
+ * fails to prove itself (SCRAM, DIGEST-MD5) gets no weaker answer.
+ *
+ * Over a line without TLS the password itself goes only where the account says so twice: by doing
+ * without TLS and by asking for "basic" (USER and PASS). APOP is never taken unasked: its MD5 can
+ * be attacked by who sends a timestamp of his own making (CVE-2007-1558). */
 #ifndef POPFERRY_FETCHERD_AUTH_H
 #define POPFERRY_FETCHERD_AUTH_H
 
@@ -14,19 +18,17 @@
 
 #include "fetcherd/pop3.h"
 #include "lib/error.h"
+#include "lib/mechanism.h"
 #include "lib/sasl.h"
 
-enum {
-    AUTH_WORDS_MAX = 512,  /* octets of the SASL capability that are looked at */
-    AUTH_BANNER_MAX = 256, /* octets of an APOP timestamp */
-};
+enum { AUTH_BANNER_MAX = 256 }; /* octets of an APOP timestamp */
 
 struct auth_login {
-    const char *option; /* one of account_auth_names */
-    const char *user, *host;
+    const char *option; /* one that auth_option_known knows */
+    const char *account, *user, *host;
     int port;
     bool secure;      /* the line is TLS */
-    bool clear_is_ok; /* the account does without TLS: the password may go in clear */
+    bool clear_is_ok; /* the account does without TLS: "basic" may say the password in clear */
     const struct sasl_binding *binding; /* NULL: none to be had */
     /* The password or token, to be given to secret_wipe; NULL and *err set on failure. */
     char *(*secret)(void *arg, struct error *err);
@@ -40,19 +42,26 @@ enum auth_progress {
     AUTH_FAILED,  /* anything else: the password need not be wrong */
 };
 
+enum auth_way { AUTH_BY_NONE, AUTH_BY_SASL, AUTH_BY_APOP, AUTH_BY_USER };
+
 struct auth {
-    char words[AUTH_WORDS_MAX];   /* of the SASL capability, each with a space around it */
+    struct mechanism_offer offer;
     char banner[AUTH_BANNER_MAX]; /* the timestamp, "" for none that may be used */
     struct auth_login login;
     struct pop3 *core;
-    unsigned tried; /* bits by row */
-    int row;        /* the way being gone, -1: none yet */
+    unsigned tried; /* mechanisms, as mechanism_next notes them */
+    enum auth_way way;
+    const struct mechanism *mechanism; /* AUTH_BY_SASL */
     bool cancelled;
     struct sasl *sasl;
     const char *held;    /* an initial response too long for the command; sasl's */
     const char *command; /* at which it failed */
     struct error error;
 };
+
+/* Whether an account may ask for it, and all that it may ask for: "auto, basic, ...". */
+bool auth_option_known(const char *option);
+const char *auth_options(char *out, size_t size);
 
 void auth_init(struct auth *auth);
 void auth_free(struct auth *auth);
@@ -70,7 +79,9 @@ enum auth_progress auth_event(struct auth *auth, const struct pop3_event *event)
 
 /* The way taken, as on the wire: "SCRAM-SHA-256-PLUS", "APOP", "USER". */
 const char *auth_method(const struct auth *auth);
-/* Whether it gives the password away to whoever listens on a line without TLS. */
+/* Whether it gives the password itself to the server, and to whoever listens to a line in clear. */
 bool auth_method_is_clear(const struct auth *auth);
+/* What to say of it, in a sentence, when the line is without TLS. */
+const char *auth_warning(const struct auth *auth);
 
 #endif

@@ -243,9 +243,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     if (!p->started || p->f->daemon->stopping)
         return;
     begin_due(p, now);
-    sleep = schedule_wake(&p->f->accounts) - now;
-    /* Whoever is due by now waits for room, or for what polling is held off by. */
-    if (sleep <= 0 || sleep > SLEEP_MAX)
+    sleep = schedule_wake(&p->f->accounts, now) - now;
+    if (sleep > SLEEP_MAX)
         sleep = SLEEP_MAX;
     struct timeval wait = {.tv_sec = sleep / 1000, .tv_usec = sleep % 1000 * 1000};
     (void)evtimer_add(p->timer, &wait);

@@ -208,6 +208,7 @@ static void begin_auth(struct probe *p)
     bool bound = stream_binding(p->stream, &p->binding.exporter, p->binding.data,
                                 sizeof p->binding.data, &p->binding.len);
     struct auth_login login = {.option = a->auth,
+                               .account = a->name,
                                .user = a->user,
                                .host = a->server,
                                .port = a->port,
@@ -218,9 +219,7 @@ static void begin_auth(struct probe *p)
                                .arg = p};
     enum auth_progress progress = auth_begin(&p->auth, &p->core, &login);
     if (!secure && progress == AUTH_GOES_ON)
-        warn(p, auth_method_is_clear(&p->auth)
-                    ? "user name and password go over the line in clear text (TLS: none)"
-                    : "without TLS, mail goes over the line in clear text");
+        warn(p, auth_warning(&p->auth));
     on_progress(p, progress);
 }
 

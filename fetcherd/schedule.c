@@ -55,17 +55,14 @@ void schedule_spread(const struct account_set *set, int64_t now, int64_t default
     }
 }
 
-int64_t schedule_wake(const struct account_set *set)
+int64_t schedule_wake(const struct account_set *set, int64_t now)
 {
     int64_t wake = INT64_MAX;
 
     for (size_t i = 0; i < set->count; i++) {
         const struct account *a = set->items[i];
-        if (!is_free(a) || (a->paused && !schedule_by_hand(a)))
-            continue;
-        int64_t at = asked_for(a) ? 0 : a->next_poll;
-        if (at < wake)
-            wake = at;
+        if (is_free(a) && !a->paused && a->next_poll > now && a->next_poll < wake)
+            wake = a->next_poll;
     }
     return wake;
 }

@@ -14,8 +14,9 @@ bool schedule_is_due(const struct account *account, int64_t now);
 /* Whether what makes it due is a request by hand. */
 bool schedule_by_hand(const struct account *account);
 
-/* The earliest time at which one of them that is not being polled becomes due; INT64_MAX: none. */
-int64_t schedule_wake(const struct account_set *set);
+/* The earliest time after now at which one of them becomes due; INT64_MAX: none. What is due by now
+ * and was not begun waits for room, and is begun when another poll ends. */
+int64_t schedule_wake(const struct account_set *set, int64_t now);
 
 /* After a pause of ours many accounts are overdue: spreads their polls, the more of them the
  * wider, so that they don't all start together. */

@@ -54,6 +54,7 @@ static void begin_auth(struct session *s)
     bool bound = stream_binding(s->stream, &s->binding.exporter, s->binding.data,
                                 sizeof s->binding.data, &s->binding.len);
     struct auth_login login = {.option = s->account->auth,
+                               .account = s->account->name,
                                .user = s->account->user,
                                .host = s->account->server,
                                .port = s->account->port,

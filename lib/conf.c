@@ -26,7 +26,7 @@ static const struct option_rule rules[] = {
     {NULL, "spool-dir", FORM_PATH, "/var/spool/popferry", AT(spool_dir)},
     {NULL, "state-dir", FORM_PATH, "/var/lib/popferry", AT(state_dir)},
     {NULL, "run-dir", FORM_PATH, "/run/popferry", AT(run_dir)},
-    {NULL, "default-domain", FORM_TEXT, "", AT(default_domain)},
+    {NULL, "default-domain", FORM_DOMAIN_OR_NONE, "", AT(default_domain)},
     {"fetch", "interval", FORM_DURATION, "15m", AT(fetch.interval), 5 * MINUTES, 24 * HOURS},
     {"fetch", "sessions", FORM_INT, "64", AT(fetch.sessions), 1, 1000},
     {"fetch", "messages-per-session", FORM_INT, "500", AT(fetch.messages_per_session), 1, 100000},
@@ -181,6 +181,7 @@ static bool store(const struct option_rule *rule, const char *text, long number,
     case FORM_HOST:
     case FORM_NAME_OR_NONE:
     case FORM_PIN_OR_NONE:
+    case FORM_DOMAIN_OR_NONE:
         return store_checked(rule->form, text, to, expected, size);
     }
     return false;

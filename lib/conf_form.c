@@ -2,6 +2,7 @@
  * untouched then; a text that is taken fits one line. */
 #include "lib/conf_form.h"
 #include "lib/conf.h"
+#include "lib/domain.h"
 #include "lib/tls.h"
 #include <ctype.h>
 #include <errno.h>
@@ -117,6 +118,11 @@ static bool is_path_or_none(const char *text)
     return text[0] == '\0' || is_path(text);
 }
 
+static bool is_domain_or_none(const char *text)
+{
+    return text[0] == '\0' || domain_valid(text);
+}
+
 /* Texts that are kept as they stand, when they are of the right form. */
 static const struct {
     bool (*good)(const char *text);
@@ -125,6 +131,7 @@ static const struct {
     [FORM_TEXT] = {is_line, "a text without control characters"},
     [FORM_PATH] = {is_path, "an absolute path"},
     [FORM_PATH_OR_NONE] = {is_path_or_none, "an absolute path, or \"\""},
+    [FORM_DOMAIN_OR_NONE] = {is_domain_or_none, "a domain such as \"corp.example\", or \"\""},
     [FORM_HOST] = {is_host, "a host's name or address, or the path of a socket (under 108 bytes)"},
     [FORM_NAME_OR_NONE] = {is_name_or_none, "a host's name, or \"\""},
     [FORM_PIN_OR_NONE] = {is_pin_or_none, "\"sha256:\" and 64 hexadecimal digits, or \"\""},

@@ -14,6 +14,7 @@ enum conf_form {
     FORM_TEXT,
     FORM_PATH,
     FORM_PATH_OR_NONE,
+    FORM_DOMAIN_OR_NONE,
     FORM_HOST,
     FORM_NAME_OR_NONE, /* of a host, as servers call themselves */
     FORM_PIN_OR_NONE,

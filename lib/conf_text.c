@@ -1,6 +1,7 @@
 /* libconfuse 3.3 counts three lines for each comment, and takes a section that the file ends
  * within. Its callers' errors would name wrong lines, so that comments become blanks here, and
- * what is left open is found here. Newlines stay where they are. */
+ * what is left open is found here. Newlines stay where they are. It would also put in ${VARIABLES}
+ * of the environment, which a daemon and popferryctl need not have in common: refused here. */
 #include "lib/conf_text.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -59,7 +60,8 @@ struct walk {
     char quote;
     int line, opened; /* the line we are on; the one where what we are in began */
     int depth, section;
-    bool fresh; /* no unquoted word runs on here, so that a slash may begin a comment */
+    int variable; /* the line of the first ${; 0: there is none */
+    bool fresh;   /* no unquoted word runs on here, so that a slash may begin a comment */
 };
 
 /* Outside of strings and comments. */
@@ -81,10 +83,19 @@ static void step_outside(struct walk *w, char *at)
     w->quote = at[0];
 }
 
+/* What libconfuse would replace: not in single quotes, and not behind a backslash. */
+static bool is_variable(const struct walk *w, const char *at)
+{
+    bool replaced = w->within == WITHIN_NOTHING || (w->within == WITHIN_STRING && w->quote == '"');
+    return replaced && at[0] == '$' && at[1] == '{';
+}
+
 /* Takes the character at `at`, and in a string perhaps the one it escapes; returns how many. */
 static size_t step(struct walk *w, char *at)
 {
     size_t n = 1;
+    if (w->variable == 0 && is_variable(w, at))
+        w->variable = w->line;
     if (w->within == WITHIN_NOTHING) {
         step_outside(w, at);
         if (w->within == WITHIN_COMMENT)
@@ -112,7 +123,7 @@ static size_t step(struct walk *w, char *at)
     return n;
 }
 
-static bool check_closed(const struct walk *w, const char *file, struct error *err)
+static bool check_walk(const struct walk *w, const char *file, struct error *err)
 {
     if (w->within == WITHIN_STRING)
         return error_set(err, ERROR_USAGE, "%s:%d: this text has no end: expected a closing %c",
@@ -123,6 +134,11 @@ static bool check_closed(const struct walk *w, const char *file, struct error *e
     if (w->depth > 0)
         return error_set(err, ERROR_USAGE, "%s:%d: this section has no end: expected }", file,
                          w->section);
+    if (w->variable > 0)
+        return error_set(err, ERROR_USAGE,
+                         "%s:%d: variables are not replaced: expected the value itself in place of "
+                         "${...}, or single quotes around what is meant as it stands",
+                         file, w->variable);
     return true;
 }
 
@@ -134,7 +150,7 @@ char *conf_text_read(const char *file, struct error *err)
     struct walk w = {.line = 1, .fresh = true};
     for (char *at = text; *at != '\0';)
         at += step(&w, at);
-    if (check_closed(&w, file, err))
+    if (check_walk(&w, file, err))
         return text;
     free(text);
     return NULL;

@@ -1,12 +1,13 @@
 /* The skeleton that the three daemons share: options, configuration, lock and ledger, loop, bus,
  * signals, readiness, and an ordered stop. A daemon's main file is a table of what is its own.
  *
- *   options    -c FILE  -v verbose  -V version  -h help  -d FD readiness (s6)  -1 answer one
- * request and end exit code  0 stopped in order, 1 could not start, 2 usage, 75 the ledger failed
+ * Options:    -c FILE, -v verbose, -V version, -h help, -d FD readiness (s6),
+ *             -1 answer one request and end.
+ * Exit codes: 0 stopped in order, 1 could not start, 2 usage, 75 the ledger failed.
  *
  * -1 is for popferryctl when the daemon is down: under the owner's lock, one JSON request is read
- * from standard input and the reply is printed. `open` and `request` are called then, `start` is
- * not, and d->once is true. */
+ * from standard input and the reply is printed. `open` and the request's answer are called then,
+ * `start` is not, and d->once is true. */
 #ifndef LIB_DAEMON_H
 #define LIB_DAEMON_H
 
@@ -43,16 +44,18 @@ struct daemon_program {
     const char *name;
     const char *summary;           /* one line for --help */
     const char *const *migrations; /* of the ledger; see lib/db.h */
-    const struct daemon_request
-        *requests; /* ends with a NULL cmd; "ping" and "log" are answered by the skeleton */
-    bool (*open)(struct daemon *d,
-                 struct error *err); /* the ledger is open; makes d->state, recovers */
-    bool (*start)(struct daemon *d,
-                  struct error *err); /* loop and bus are there: timers, listening, first scan */
-    void (*reload)(struct daemon *d); /* d->conf is new */
-    void (*stop)(struct daemon *d); /* begins to end; calls daemon_stopped when nothing is in flight
-                                       any more */
-    void (*close)(struct daemon *d); /* frees d->state; always called when open succeeded */
+    /* Ends with a NULL cmd; "ping" and "log" are answered by the skeleton. */
+    const struct daemon_request *requests;
+    /* The ledger is open: makes d->state, recovers. */
+    bool (*open)(struct daemon *d, struct error *err);
+    /* Loop and bus are there: timers, listening, the first scan. */
+    bool (*start)(struct daemon *d, struct error *err);
+    /* d->conf is new. NULL: there is nothing to do. */
+    void (*reload)(struct daemon *d);
+    /* Begins to end; calls daemon_stopped when nothing is in flight any more. NULL: at once. */
+    void (*stop)(struct daemon *d);
+    /* Frees d->state; always called when open succeeded. */
+    void (*close)(struct daemon *d);
 };
 
 int daemon_main(int argc, char **argv, const struct daemon_program *program);

@@ -3,18 +3,16 @@
  *   Local-part     = Dot-string / Quoted-string          at most 64 octets (4.5.3.1.1)
  *   Dot-string     = Atom *("." Atom)
  *   Quoted-string  = DQUOTE *( %d32-33 / %d35-91 / %d93-126 / "\" %d32-126 ) DQUOTE
- *   Domain         = sub-domain *("." sub-domain)        at most 255 octets (4.5.3.1.2), a label at
- * most 63 sub-domain     = Let-dig [Ldh-str]
+ *   Domain         as in lib/domain.h
  *
- * RFC 6531 3.3 adds UTF-8 characters above U+007F to atoms, quoted strings and sub-domains. */
+ * RFC 6531 3.3 adds UTF-8 characters above U+007F to atoms and quoted strings. */
 #include "spool/address.h"
+#include "lib/domain.h"
 #include <arpa/inet.h>
 #include <glib.h>
 #include <string.h>
 
-#define LOCAL_MAX  64
-#define DOMAIN_MAX 255
-#define LABEL_MAX  63
+#define LOCAL_MAX 64
 
 static bool is_alnum(unsigned char c)
 {
@@ -64,16 +62,6 @@ static bool local_part_valid(const char *s, size_t len)
     return s[0] == '"' ? quoted_string_valid(s, len) : dot_string_valid(s, len);
 }
 
-static bool label_valid(const char *s, size_t len)
-{
-    if (len == 0 || len > LABEL_MAX || s[0] == '-' || s[len - 1] == '-')
-        return false;
-    for (size_t i = 0; i < len; i++)
-        if (!is_alnum((unsigned char)s[i]) && s[i] != '-' && (unsigned char)s[i] < 0x80)
-            return false;
-    return true;
-}
-
 static bool literal_valid(const char *s, size_t len)
 {
     char text[64];
@@ -89,21 +77,7 @@ static bool literal_valid(const char *s, size_t len)
 
 bool address_domain_valid(const char *domain)
 {
-    size_t len = strlen(domain);
-    if (len == 0 || len > DOMAIN_MAX)
-        return false;
-    if (domain[0] == '[')
-        return literal_valid(domain, len);
-    if (!g_utf8_validate(domain, (gssize)len, NULL))
-        return false;
-    for (const char *label = domain;;) {
-        size_t n = strcspn(label, ".");
-        if (!label_valid(label, n))
-            return false;
-        if (label[n] == '\0')
-            return true;
-        label += n + 1;
-    }
+    return domain[0] == '[' ? literal_valid(domain, strlen(domain)) : domain_valid(domain);
 }
 
 /* C1 controls are UTF-8, and nobody's address. */

@@ -74,9 +74,10 @@ class Demonstration:
         say.note(f"{', '.join(DAEMONS)} are up, under s6")
 
     def add_account(self, name):
-        where = ("--server", "127.0.0.1", "--port", self.pop3.port, "--tls", "none")
+        where = ("--server", "127.0.0.1", "--port", self.pop3.port)
+        how = ("--tls", "none", "--auth", "basic")
         who = ("--user", name, "--deliver-to", f"{name}@corp.example", "--password-stdin")
-        self.show("account", "add", name, *where, *who, stdin="secret\n")
+        self.show("account", "add", name, *where, *how, *who, stdin="secret\n")
 
     def refusal(self):
         say = self.screen

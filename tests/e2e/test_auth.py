@@ -124,10 +124,15 @@ ON_THE_WIRE = {"basic": "PLAIN"}
 def test_every_mechanism(trusting, many_ways, smtp, user, auth, tls):
     port = many_ways.port_tls if tls == "implicit" else many_ways.port
     account(trusting, port, user, PASSWORD, auth, tls)
+    if tls == "none" and auth in ("plain", "login"):
+        assert trusting.fetch("acc") != 0
+        assert "not secure" in trusting.account("acc")["error"]
+        assert f"<{user}>" not in many_ways.log()
+        return
     fetches(trusting, many_ways, smtp, user)
     assert says_the_method(many_ways, user) == {ON_THE_WIRE.get(auth, auth.upper())}
     in_clear = trusting.events("fetcherd", "password-in-clear")
-    assert bool(in_clear) == (tls == "none" and auth in ("basic", "plain", "login"))
+    assert bool(in_clear) == (tls == "none" and auth == "basic")
     assert not trusting.secrets_in_clear(PASSWORD)
 
 
@@ -194,7 +199,7 @@ def clear(make_ferry, smtp):
     return make_ferry(smtp.port)
 
 
-def test_auto_goes_on_where_nothing_was_given_away(clear, smtp):
+def test_auto_goes_on_where_nothing_was_given_away(trusting, authority):
     """Mechanisms that are listed but refused before the password matters are passed over."""
     script = {
         "AUTH SCRAM*": b"-ERR not today\r\n",
@@ -202,15 +207,33 @@ def test_auto_goes_on_where_nothing_was_given_away(clear, smtp):
         "[*]": b"-ERR cancelled\r\n",
         "AUTH PLAIN*": b"+OK in\r\n",
     }
-    with ScriptedPop3([simple("x")], script, capabilities=SASL) as server:
-        account(clear, server.port, "u", "secret", "auto", tls="none", host="127.0.0.1")
-        assert clear.fetch("acc") == 0
+    encrypted = {"tls": authority.issue("goes-on"), "implicit": True}
+    with ScriptedPop3([simple("x")], script, capabilities=SASL, **encrypted) as server:
+        account(trusting, server.port, "u", "secret", "auto")
+        assert trusting.fetch("acc") == 0
         assert [one.split()[1] for one in server.heard("AUTH *")] == [
             "SCRAM-SHA-256",
             "CRAM-MD5",
             "PLAIN",
         ]
         assert server.heard("[*]") == ["*"]
+
+
+def test_auto_says_no_password_in_clear(clear):
+    """Not by AUTH and not by USER, and the refusal says what would do; that then does."""
+    script = {"AUTH *": b"-ERR not today\r\n"}
+    with ScriptedPop3([simple("x")], script, capabilities=SASL) as server:
+        account(clear, server.port, "u", "secret", "auto", tls="none", host="127.0.0.1")
+        assert clear.fetch("acc") != 0
+        assert {one.split()[1] for one in server.heard("AUTH *")} == {"SCRAM-SHA-256", "CRAM-MD5"}
+        assert not server.heard("USER *") and not server.heard("PASS *")
+        what_to_do = clear.account("acc")["error"].split("`popferryctl ")[1].split("`")[0]
+        code, out, _ = clear.ctl("account", "test", "acc")
+        assert code != 0 and what_to_do in out
+        clear.ctl_ok(*what_to_do.split())
+        assert clear.fetch("acc") == 0
+        assert set(server.heard("PASS *")) == {"PASS secret"}
+        assert "clear text" in clear.ctl_ok("account", "test", "acc")
 
 
 def test_no_success_without_the_servers_proof(clear):
@@ -225,9 +248,9 @@ def test_no_success_without_the_servers_proof(clear):
 
 @pytest.mark.parametrize("code", ["[SYS/TEMP]", "[IN-USE]", "[LOGIN-DELAY]"])
 def test_codes_that_mean_no_bad_password(clear, code):
-    script = {"AUTH PLAIN*": f"-ERR {code} later\r\n".encode()}
+    script = {"PASS *": f"-ERR {code} later\r\n".encode()}
     with ScriptedPop3([simple("x")], script, capabilities=("UIDL", "SASL PLAIN")) as server:
-        account(clear, server.port, "u", "secret", "plain", tls="none", host="127.0.0.1")
+        account(clear, server.port, "u", "secret", "basic", tls="none", host="127.0.0.1")
         for _ in range(4):
             clear.fetch("acc")
         assert not clear.events("fetcherd", "account-paused")
@@ -255,6 +278,9 @@ def test_apop_timestamp(clear, greeting):
         assert clear.fetch("acc") == 0
         digest = hashlib.md5(stamp + b"tanstaaf").hexdigest()
         assert server.heard("APOP *") == [f"APOP mrose {digest}"]
+        assert clear.events("fetcherd", "login-without-tls")[0]["by"] == "APOP"
+        shown = clear.ctl_json("account", "test", "acc")
+        assert any("APOP" in one for one in shown["warnings"])
 
 
 @pytest.mark.parametrize(
@@ -269,11 +295,12 @@ def test_apop_wants_a_real_timestamp(clear, stamp):
         assert not server.heard("APOP *") and not server.heard("USER *")
 
 
-def test_auto_takes_no_apop_without_tls(clear):
+def test_auto_takes_no_apop(trusting, authority):
     script = {"GREETING": b"+OK <1.2@pop.example>\r\n"}
-    with ScriptedPop3([simple("x")], script) as server:
-        account(clear, server.port, "u", "secret", "auto", tls="none", host="127.0.0.1")
-        assert clear.fetch("acc") == 0
+    pair = authority.issue("no-apop")
+    with ScriptedPop3([simple("x")], script, tls=pair, implicit=True) as server:
+        account(trusting, server.port, "u", "secret", "auto")
+        assert trusting.fetch("acc") == 0
         assert not server.heard("APOP *") and server.heard("PASS *")
 
 
@@ -337,21 +364,20 @@ def gnu(place):
         yield server
 
 
-@pytest.mark.parametrize("auth", ["basic", "auto"])
-def test_mailutils(clear, gnu, smtp, auth):
-    user = gnu.add_user(f"gnu-{auth}", "a secret")
+def test_mailutils(clear, gnu, smtp):
+    user = gnu.add_user("gnu-basic", "a secret")
     for n in range(3):
-        gnu.drop(f"gnu-{auth}", simple(f"number {n}"))
-    account(clear, gnu.port, user, "a secret", auth, tls="none", host="127.0.0.1")
+        gnu.drop("gnu-basic", simple(f"number {n}"))
+    account(clear, gnu.port, user, "a secret", "basic", tls="none", host="127.0.0.1")
     assert clear.fetch("acc") == 0, clear.account("acc")["error"]
-    smtp.wait_count(f"gnu-{auth}", 3)
-    assert gnu.count(f"gnu-{auth}") == 0
+    smtp.wait_count("gnu-basic", 3)
+    assert gnu.count("gnu-basic") == 0
     assert clear.events("fetcherd", "password-in-clear")
 
 
 def test_mailutils_wrong_password(clear, gnu):
     user = gnu.add_user("gnu-wrong", "right")
     gnu.drop("gnu-wrong", simple("kept"))
-    account(clear, gnu.port, user, "wrong", "auto", tls="none", host="127.0.0.1")
+    account(clear, gnu.port, user, "wrong", "basic", tls="none", host="127.0.0.1")
     assert clear.fetch("acc") != 0
     assert "-ERR" in clear.account("acc")["error"] and gnu.count("gnu-wrong") == 1

@@ -97,7 +97,10 @@ class Popferry:
         return self
 
     def add_account(self, name, port, user, password, deliver_to, tls="none", more=(), host=None):
+        """Without TLS, and with nothing said of it, the password goes in clear (--auth basic)."""
         where = ("--server", host or "127.0.0.1", "--port", port, "--tls", tls)
+        if tls == "none" and "--auth" not in more:
+            where += ("--auth", "basic")
         who = ("--user", user, "--deliver-to", deliver_to, "--password-stdin")
         self.ctl_ok("account", "add", name, *where, *who, *more, stdin=password + "\n")
         return name

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include <sodium.h>
 
+#include "fetcherd/account.h"
 #include "fetcherd/auth.h"
 
 struct talk {
@@ -65,6 +66,7 @@ static void begin(struct talk *t, size_t chunk, const char *option, const char *
     memset(t, 0, sizeof *t);
     t->chunk = chunk;
     t->login = (struct auth_login){.option = option,
+                                   .account = "isp",
                                    .user = "mrose",
                                    .host = "pop.example",
                                    .port = 995,
@@ -100,7 +102,7 @@ static void test_apop(void **state)
         EACH_CHUNK(i)
         {
             struct talk t;
-            begin(&t, chunks[i], "auto", "", true);
+            begin(&t, chunks[i], "apop", "", false);
             says(&t, "APOP mrose c4c9334bac560ecc979e58001b3e22fb\r\n");
             feed(&t, "+OK maildrop has 1 message\r\n");
             assert_int_equal(t.progress, AUTH_DONE);
@@ -115,7 +117,7 @@ static void test_basic(void **state)
         EACH_CHUNK(i)
         {
             struct talk t;
-            begin(&t, chunks[i], "auto", "SASL GSSAPI\r\n", false);
+            begin(&t, chunks[i], "basic", "SASL PLAIN CRAM-MD5\r\n", false);
             says(&t, "USER mrose\r\n");
             assert_true(auth_method_is_clear(&t.auth));
             feed(&t, "+OK\r\n");
@@ -138,8 +140,8 @@ static void test_strongest(void **state)
         {"sasl plain scram-sha-1\r\n", "SCRAM-SHA-1"},
         {"SASL CRAM-MD5 DIGEST-MD5 NTLM PLAIN\r\n", "DIGEST-MD5"},
         {"SASL NTLM GSSAPI PLAIN\r\n", "NTLM"},
-        {"SASL SCRAM-SHA-256-PLUS PLAIN XSCRAM-SHA-256\r\n", "APOP"}, /* nothing to bind to */
-        {"SASL XOAUTH2 OAUTHBEARER PLAIN\r\n", "APOP"},
+        {"SASL SCRAM-SHA-256-PLUS PLAIN XSCRAM-SHA-256\r\n", "PLAIN"}, /* nothing to bind to */
+        {"SASL XOAUTH2 OAUTHBEARER GSSAPI\r\n", "USER"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct talk t;
@@ -240,7 +242,7 @@ static void test_next_way_while_nothing_was_given(void **state)
         EACH_CHUNK(i)
         {
             struct talk t;
-            begin(&t, chunks[i], "auto", "SASL CRAM-MD5 NTLM PLAIN\r\n", false);
+            begin(&t, chunks[i], "auto", "SASL CRAM-MD5 NTLM PLAIN\r\n", true);
             says(&t, "AUTH CRAM-MD5\r\n");
             feed(&t, "-ERR unknown\r\n");
             says(&t, "AUTH NTLM\r\n");
@@ -254,14 +256,80 @@ static void test_next_way_while_nothing_was_given(void **state)
         }
 }
 
-static void test_no_token_in_clear(void **state)
+/* Without TLS: what is said, and in the refusal what would do. */
+static void test_what_may_go_in_clear(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *option, *sasl, *sent, *words;
+    } cases[] = {
+        {"auto", "", "", "account set isp --auth basic --tls none"},
+        {"auto", "SASL PLAIN LOGIN\r\n", "", "account set isp --auth basic --tls none"},
+        {"auto", "SASL PLAIN CRAM-MD5\r\n", "AUTH CRAM-MD5\r\n", ""},
+        {"plain", "SASL PLAIN\r\n", "", "not secure"},
+        {"login", "SASL LOGIN\r\n", "", "not secure"},
+        {"login", "", "", "not secure"},
+        {"oauthbearer", "SASL OAUTHBEARER\r\n", "", "over TLS alone"},
+        {"xoauth2", "SASL XOAUTH2\r\n", "", "over TLS alone"},
+        {"basic", "SASL CRAM-MD5\r\n", "USER mrose\r\n", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct talk t;
+        begin(&t, 4096, cases[i].option, cases[i].sasl, false);
+        assert_int_equal(t.progress, *cases[i].sent ? AUTH_GOES_ON : AUTH_FAILED);
+        says(&t, cases[i].sent);
+        assert_non_null(strstr(t.auth.error.text, cases[i].words));
+        auth_free(&t.auth);
+    }
+}
+
+/* A challenge may be tried on such a line; when it comes to nothing, nothing weaker follows. */
+static void test_nothing_weaker_in_clear(void **state)
+{
+    (void)state;
+    for
+        EACH_CHUNK(i)
+        {
+            struct talk t;
+            begin(&t, chunks[i], "auto", "SASL CRAM-MD5 PLAIN\r\n", false);
+            says(&t, "AUTH CRAM-MD5\r\n");
+            feed(&t, "-ERR unknown\r\n");
+            says(&t, "");
+            assert_int_equal(t.progress, AUTH_FAILED);
+            assert_non_null(strstr(t.auth.error.text, "use TLS"));
+            auth_free(&t.auth);
+        }
+}
+
+/* An account that demands TLS, on a line that has none: not even what it asks for by name. */
+static void test_basic_wants_an_account_without_tls(void **state)
 {
     (void)state;
     struct talk t;
-    begin(&t, 4096, "oauthbearer", "SASL OAUTHBEARER\r\n", false);
-    assert_int_equal(t.progress, AUTH_FAILED);
+
+    begin(&t, 4096, "apop", "", true);
+    feed(&t, "-ERR no\r\n");
+    t.sent[0] = '\0';
+    t.login.option = "basic";
+    t.login.secure = t.login.clear_is_ok = false;
+    assert_int_equal(auth_begin(&t.auth, &t.core, &t.login), AUTH_FAILED);
     says(&t, "");
     auth_free(&t.auth);
+}
+
+static void test_options(void **state)
+{
+    (void)state;
+    char text[200];
+
+    auth_options(text, sizeof text);
+    assert_true(strlen(text) + 1 < sizeof text);
+    for (char *at, *name = strtok_r(text, ", ", &at); name; name = strtok_r(NULL, ", ", &at)) {
+        assert_true(auth_option_known(name));
+        assert_true(strlen(name) < sizeof((struct account *)0)->auth);
+    }
+    assert_false(auth_option_known("AUTO"));
+    assert_false(auth_option_known(""));
 }
 
 int main(void)
@@ -277,7 +345,10 @@ int main(void)
         cmocka_unit_test(test_initial_response),
         cmocka_unit_test(test_no_second_way_for_a_refused_password),
         cmocka_unit_test(test_next_way_while_nothing_was_given),
-        cmocka_unit_test(test_no_token_in_clear),
+        cmocka_unit_test(test_what_may_go_in_clear),
+        cmocka_unit_test(test_nothing_weaker_in_clear),
+        cmocka_unit_test(test_basic_wants_an_account_without_tls),
+        cmocka_unit_test(test_options),
     };
     return cmocka_run_group_tests_name("auth", tests, NULL, NULL);
 }

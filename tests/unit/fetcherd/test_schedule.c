@@ -101,11 +101,28 @@ static void test_wake(void **state)
     struct account *items[] = {&a, &b, &c};
     struct account_set set = {.items = items, .count = 3};
 
-    assert_int_equal(schedule_wake(&set), NOW + 5);
-    b.round = 1;
-    assert_int_equal(schedule_wake(&set), 0);
+    assert_int_equal(schedule_wake(&set, NOW), NOW + 5);
+    assert_int_equal(schedule_wake(&set, NOW + 5), INT64_MAX);
+    b.paused = false;
+    assert_int_equal(schedule_wake(&set, NOW), NOW + 3);
     set.count = 0;
-    assert_int_equal(schedule_wake(&set), INT64_MAX);
+    assert_int_equal(schedule_wake(&set, NOW), INT64_MAX);
+}
+
+/* One waits for its server, since before now or because somebody asked: the others are in time. */
+static void test_who_waits_delays_nobody(void **state)
+{
+    (void)state;
+    struct account overdue = {.name = "a", .enabled = true, .next_poll = NOW - 7};
+    struct account asked = {.name = "b", .enabled = true, .next_poll = 1, .round = 1};
+    struct account other = {.name = "c", .enabled = true, .next_poll = NOW + 2};
+    struct account *items[] = {&overdue, &asked, &other};
+    struct account_set set = {.items = items, .count = 3};
+
+    assert_true(schedule_is_due(&overdue, NOW));
+    assert_true(schedule_is_due(&asked, NOW));
+    assert_int_equal(schedule_wake(&set, NOW), NOW + 2);
+    assert_true(schedule_is_due(&other, NOW + 2));
 }
 
 static void test_spread(void **state)
@@ -155,6 +172,7 @@ int main(void)
         cmocka_unit_test(test_due),
         cmocka_unit_test(test_bad_passwords_pause),
         cmocka_unit_test(test_wake),
+        cmocka_unit_test(test_who_waits_delays_nobody),
         cmocka_unit_test(test_spread),
         cmocka_unit_test(test_what_servers_want),
     };

@@ -316,11 +316,11 @@ static void test_lines_behind_comments(void **state)
         {"/* # \" ' { */\n", 2},
         {"# it's \"quoted { \n", 2},
         {"fetch { # {\n}\n", 3},
-        {"default-domain = \"a#b\"\n", 2},
-        {"default-domain = \"a\\\"#b\"\n", 2},
-        {"default-domain = 'a\"#b'\n", 2},
-        {"default-domain = \"a//b/*\"\n", 2},
-        {"default-domain = \"a\\\nb\"\n", 3},
+        {"relay { user = \"a#b\" }\n", 2},
+        {"relay { user = \"a\\\"#b\" }\n", 2},
+        {"relay { user = 'a\"#b' }\n", 2},
+        {"relay { user = \"a//b/*\" }\n", 2},
+        {"relay { user = \"a\\\nb\" }\n", 3},
         {"default-domain = x # y\n", 2},
         {"spool-dir = /a/b\n", 2},
         {"# a\r\n\r\n", 3},
@@ -336,13 +336,49 @@ static void test_lines_behind_comments(void **state)
 
 static void test_values_that_look_like_comments(void **state)
 {
-    struct conf *conf = load_good(state, "default-domain = \"a#b\" # c\n"
-                                         "hygiene { rspamd = \"http://h/*x*/\" }\n"
+    struct conf *conf = load_good(state, "hygiene { clamd = \"a#b\" # c\n"
+                                         " rspamd = \"http://h/*x*/\" }\n"
                                          "spool-dir = /a/b // c\nrelay { user = 'it\\'s' }\n");
-    assert_string_equal(conf->default_domain, "a#b");
+    assert_string_equal(conf->hygiene.clamd, "a#b");
     assert_string_equal(conf->hygiene.rspamd, "http://h/*x*/");
     assert_string_equal(conf->spool_dir, "/a/b");
     assert_string_equal(conf->relay.user, "it's");
+    conf_free(conf);
+}
+
+static void test_default_domain(void **state)
+{
+    static const char *const good[] = {"", "corp.example", "b\u00fccher.example", "localhost",
+                                       "xn--bcher-kva.example"};
+    static const char *const bad[] = {"corp..example", ".example",     "a b",
+                                      "@corp.example", "corp_example", "[127.0.0.1]",
+                                      "-a.example",    "a\xff",        "a\xc2\x85"};
+    char text[100];
+    for (size_t i = 0; i < COUNT(good); i++) {
+        (void)snprintf(text, sizeof text, "default-domain = \"%s\"\n", good[i]);
+        struct conf *conf = load_good(state, text);
+        assert_string_equal(conf->default_domain, good[i]);
+        conf_free(conf);
+    }
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        (void)snprintf(text, sizeof text, "\ndefault-domain = \"%s\"\n", bad[i]);
+        assert_refused(state, text, 2, "expected a domain such as \"corp.example\"");
+    }
+}
+
+/* libconfuse would put in the environment's value, or nothing where there is none. */
+static void test_variables(void **state)
+{
+    static const char refusal[] = "variables are not replaced";
+    assert_refused(state, "\nrelay { user = \"${HOME}\" }\n", 2, refusal);
+    assert_refused(state, "\n\nspool-dir = \"/a/${NO_SUCH}/b\"\n", 3, refusal);
+    assert_refused(state, "spool-dir = ${HOME}\n", 1, refusal);
+    assert_refused(state, "# ${A}\nrelay {\n user = \"a\\${B} ${C}\"\n}\n", 3, refusal);
+    struct conf *conf = load_good(state, "# \"${HOME}\"\nrelay { user = '${HOME}' }\n"
+                                         "hygiene { rspamd = \"$HOME\" clamd = \"\\${HOME}\" }\n");
+    assert_string_equal(conf->relay.user, "${HOME}");
+    assert_string_equal(conf->hygiene.rspamd, "$HOME");
+    assert_string_equal(conf->hygiene.clamd, "${HOME}");
     conf_free(conf);
 }
 
@@ -591,6 +627,8 @@ int main(void)
         scratch_test(test_broken_syntax),
         scratch_test(test_lines_behind_comments),
         scratch_test(test_values_that_look_like_comments),
+        scratch_test(test_default_domain),
+        scratch_test(test_variables),
         scratch_test(test_left_open),
         scratch_test(test_no_text),
         scratch_test(test_range_ends),
