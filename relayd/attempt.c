@@ -90,14 +90,20 @@ void attempt_answer(struct attempt *attempt, size_t index, enum smtp_verdict ver
 
 /* ---- deciding ---- */
 
-int64_t attempt_next(const struct attempt_policy *policy, unsigned failures, int64_t first_at,
+int64_t attempt_waited(const struct ledger_row *row, int64_t now)
+{
+    int64_t until = now < row->next_attempt ? now : row->next_attempt;
+    return row->waited + (until > row->at ? until - row->at : 0);
+}
+
+int64_t attempt_next(const struct attempt_policy *policy, unsigned failures, int64_t waited,
                      int64_t now)
 {
-    int64_t end = first_at + policy->expire;
-    if (now >= end)
+    int64_t left = policy->expire - waited;
+    if (left <= 0)
         return 0;
-    int64_t next = now + clock_backoff(policy->retry_min, policy->retry_max, failures - 1);
-    return next < end ? next : end;
+    int64_t delay = clock_backoff(policy->retry_min, policy->retry_max, failures - 1);
+    return now + (delay < left ? delay : left);
 }
 
 struct tally {
@@ -139,6 +145,7 @@ static void set_reason(struct ledger_row *row, const char *prefix, const char *t
 static void begin_row(const struct attempt *attempt, int64_t now, struct ledger_row *row)
 {
     *row = attempt->row;
+    row->waited = attempt_waited(row, now);
     row->at = now;
     row->next_attempt = 0;
     if (row->first_at == 0)
@@ -158,11 +165,14 @@ static void reject(struct attempt_verdict *verdict, const char *prefix, const ch
     set_reason(&verdict->row, prefix, text);
 }
 
-static void defer(const struct attempt_policy *policy, const char *text, int64_t now,
-                  struct attempt_verdict *verdict)
+/* `may_expire`: the server can be held to its word. */
+static void defer(const struct attempt_policy *policy, bool may_expire, const char *text,
+                  int64_t now, struct attempt_verdict *verdict)
 {
     struct ledger_row *row = &verdict->row;
-    row->next_attempt = attempt_next(policy, row->attempts, row->first_at, now);
+    row->next_attempt = attempt_next(policy, row->attempts, row->waited, now);
+    if (row->next_attempt == 0 && !may_expire)
+        row->next_attempt = now + clock_jitter(policy->retry_max);
     if (row->next_attempt == 0) {
         reject(verdict, "not delivered within the time allowed; last reply: ", text, true);
         return;
@@ -208,9 +218,9 @@ void attempt_decide(const struct attempt *attempt, const struct smtp_result *res
     if (result->outcome == SMTP_MESSAGE_PERMANENT)
         reject(verdict, "", result->text, true);
     else if (lost || result->outcome == SMTP_MESSAGE_TEMPORARY)
-        defer(policy, result->text, now, verdict);
+        defer(policy, !lost || !policy->down, result->text, now, verdict);
     else if (tally.waiting > 0)
-        defer(policy, tally.excuse, now, verdict);
+        defer(policy, true, tally.excuse, now, verdict);
     else if (tally.unasked > 0)
         go_on(tally.refusal, now, verdict);
     else

@@ -39,6 +39,7 @@ void attempt_answer(struct attempt *attempt, size_t index, enum smtp_verdict ver
 
 struct attempt_policy {
     int64_t retry_min, retry_max, expire; /* ms */
+    bool down; /* the server fails session after session: none lost expires a message */
 };
 
 enum attempt_end {
@@ -56,9 +57,14 @@ struct attempt_verdict {
     bool refused_rest;     /* all others are refused with the row's reason */
 };
 
-/* When a message that has failed `failures` times (at least 1) is due again: retry_min doubled each
- * time up to retry_max, jittered, but not behind first_at + expire. 0: it has expired. */
-int64_t attempt_next(const struct attempt_policy *policy, unsigned failures, int64_t first_at,
+/* How long the message had been waiting by plan, when it is tried at `now`. Time in which it could
+ * not be tried when it was due (server or relayd down, message held) does not count, nor does a
+ * clock that jumps. */
+int64_t attempt_waited(const struct ledger_row *row, int64_t now);
+/* When a message that has failed `failures` times (at least 1) and has `waited` is due again:
+ * retry_min doubled each time up to retry_max, jittered, but no longer than is left until expire.
+ * 0: it has expired. */
+int64_t attempt_next(const struct attempt_policy *policy, unsigned failures, int64_t waited,
                      int64_t now);
 
 /* Sums up. The recipients' answers say whom it went to:

@@ -45,6 +45,7 @@ static struct attempt_policy policy(const struct relay *relay)
         .retry_min = conf->relay.retry_min,
         .retry_max = conf->relay.retry_max,
         .expire = conf->relay.expire,
+        .down = route_circuit(&relay->route) == ROUTE_OPEN,
     };
 }
 
