@@ -57,6 +57,8 @@ int status_run(struct ctl *ctl, const struct args *args);
 int fetch_run(struct ctl *ctl, const struct args *args);
 int queue_list(struct ctl *ctl, const struct args *args);
 int queue_show(struct ctl *ctl, const struct args *args);
+int queue_hold(struct ctl *ctl, const struct args *args);
+int queue_release(struct ctl *ctl, const struct args *args);
 int queue_retry(struct ctl *ctl, const struct args *args);
 int badmail_list(struct ctl *ctl, const struct args *args);
 int badmail_show(struct ctl *ctl, const struct args *args);

@@ -33,9 +33,10 @@ static json_t *answer_init(struct daemon *d, const json_t *request)
 
 static json_t *queue_json(const struct relay *relay)
 {
-    return json_pack("{s:I, s:I, s:I}", "ready", (json_int_t)queue_ready(relay->queue), "deferred",
-                     (json_int_t)ledger_count(relay->d->db, LEDGER_DEFERRED), "in_flight",
-                     (json_int_t)queue_taken(relay->queue));
+    return json_pack("{s:I, s:I, s:I, s:I}", "ready", (json_int_t)queue_ready(relay->queue),
+                     "deferred", (json_int_t)ledger_count(relay->d->db, LEDGER_DEFERRED),
+                     "in_flight", (json_int_t)queue_taken(relay->queue), "held",
+                     (json_int_t)ledger_count(relay->d->db, LEDGER_HELD));
 }
 
 static void add_counts(const struct relay *relay, json_t *status)
@@ -101,15 +102,17 @@ static json_t *file_json(const struct relay *relay, const char *id)
 static json_t *item_json(const struct relay *relay, const char *id)
 {
     struct ledger_row row = {.state = LEDGER_FRESH};
-    bool tried = ledger_find(relay->d->db, id, &row);
-    if (tried && row.state != LEDGER_DEFERRED)
+    (void)ledger_find(relay->d->db, id, &row);
+    if (row.state == LEDGER_DELIVERED || row.state == LEDGER_REJECTED)
         return NULL;
     json_t *item = file_json(relay, id);
     if (!item)
         return NULL;
     (void)json_object_set_new(item, "attempts", json_integer(row.attempts));
-    (void)json_object_set_new(item, "next_attempt", time_json(row.next_attempt));
-    (void)json_object_set_new(item, "last_reply", tried ? json_string(row.reason) : json_null());
+    (void)json_object_set_new(item, "next_attempt",
+                              time_json(row.state == LEDGER_HELD ? 0 : row.next_attempt));
+    (void)json_object_set_new(item, "last_reply",
+                              row.attempts > 0 ? json_string(row.reason) : json_null());
     (void)json_object_set_new(item, "state", json_string(ledger_state_name(row.state)));
     return item;
 }
@@ -231,7 +234,7 @@ static json_t *answer_retry(struct daemon *d, const json_t *request)
     const json_t *ids = NULL;
     uint64_t count = 0;
     int64_t now = clock_now();
-    const char *unknown = NULL;
+    const char *unknown = NULL, *held = NULL;
     if (json_is_true(json_object_get(request, "all"))) {
         count = ledger_retry_all(d->db, now);
         if (relay->queue) /* fresh mail that waits for the server */
@@ -243,7 +246,9 @@ static json_t *answer_retry(struct daemon *d, const json_t *request)
         ledger_begin(d->db);
         for (size_t i = 0; i < json_array_size(ids); i++) {
             const char *id = json_string_value(json_array_get(ids, i));
-            if (ledger_retry(d->db, id, now) || spool_find(relay->spool, id) == SPOOL_OUTGOING)
+            if (ledger_state(d->db, id) == LEDGER_HELD)
+                held = id;
+            else if (ledger_retry(d->db, id, now) || spool_find(relay->spool, id) == SPOOL_OUTGOING)
                 count++;
             else
                 unknown = id;
@@ -254,7 +259,73 @@ static json_t *answer_retry(struct daemon *d, const json_t *request)
     relay_work(relay);
     if (unknown)
         return bus_error("notfound", "no message %s in the queue", unknown);
+    if (held)
+        return bus_error("failed", "message %s is held: popferryctl queue release %s", held, held);
     return bus_ok(json_pack("{s:I}", "count", (json_int_t)count));
+}
+
+/* ---- hold and release ---- */
+
+/* NULL: it is held from here on. What is being sent can't be called back. */
+static const char *hold(const struct relay *relay, const char *id)
+{
+    enum ledger_state state = ledger_state(relay->d->db, id);
+    if (state == LEDGER_HELD)
+        return NULL;
+    if (state == LEDGER_DELIVERED || state == LEDGER_REJECTED ||
+        spool_find(relay->spool, id) != SPOOL_OUTGOING)
+        return "it is not in the queue";
+    if (relay->queue && !queue_drop(relay->queue, id))
+        return "it is being sent just now";
+    return ledger_hold(relay->d->db, id) ? NULL : "it is not in the queue";
+}
+
+static const char *release(const struct relay *relay, const char *id)
+{
+    if (!ledger_release(relay->d->db, id))
+        return "it is not held";
+    if (relay->queue)
+        queue_push(relay->queue, id);
+    return NULL;
+}
+
+/* {"<done>": [ids], "failed": {id: why}} */
+static json_t *act_on_ids(struct relay *relay, const json_t *request, const char *done,
+                          const char *(*act)(const struct relay *relay, const char *id))
+{
+    const json_t *ids = NULL;
+    json_t *problem = check_ids(request, &ids);
+    if (problem)
+        return problem;
+    json_t *good = json_array(), *failed = json_object();
+    ledger_begin(relay->d->db);
+    for (size_t i = 0; i < json_array_size(ids); i++) {
+        json_t *id = json_array_get(ids, i);
+        const char *why = act(relay, json_string_value(id));
+        if (why)
+            (void)json_object_set_new(failed, json_string_value(id), json_string(why));
+        else
+            (void)json_array_append(good, id);
+    }
+    ledger_commit(relay->d->db);
+    size_t i;
+    const json_t *id;
+    json_array_foreach(good, i, id)
+    {
+        LOG(LOG_NOTE, done, KV("id", json_string_value(id)));
+    }
+    relay_work(relay);
+    return bus_ok(json_pack("{s:o, s:o}", done, good, "failed", failed));
+}
+
+static json_t *answer_hold(struct daemon *d, const json_t *request)
+{
+    return act_on_ids(d->state, request, "held", hold);
+}
+
+static json_t *answer_release(struct daemon *d, const json_t *request)
+{
+    return act_on_ids(d->state, request, "released", release);
 }
 
 /* ---- questions of the other daemons ---- */
@@ -266,7 +337,7 @@ static const char *outcome_of(const struct relay *relay, const char *id)
     enum ledger_state state = ledger_state(relay->d->db, id);
     if (state == LEDGER_DELIVERED || state == LEDGER_REJECTED)
         return ledger_state_name(state);
-    if (state == LEDGER_DEFERRED || (relay->queue && queue_knows(relay->queue, id)))
+    if (state != LEDGER_FRESH || (relay->queue && queue_knows(relay->queue, id)))
         return "queued";
     if (fstatat(spool_fd(relay->spool, SPOOL_OUTGOING), spool_name(name, id, "eml"), &st,
                 AT_SYMLINK_NOFOLLOW) == 0)
@@ -340,6 +411,8 @@ const struct daemon_request control_requests[] = {
     {.cmd = "status", .answer = answer_status, .needs_loop = true},
     {.cmd = "queue.list", .answer = answer_list},
     {.cmd = "queue.show", .answer = answer_show},
+    {.cmd = "queue.hold", .answer = answer_hold},
+    {.cmd = "queue.release", .answer = answer_release},
     {.cmd = "retry", .answer = answer_retry},
     {.cmd = "outcomes", .answer = answer_outcomes},
     {.cmd = "why", .answer = answer_why},
