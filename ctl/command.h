@@ -60,6 +60,8 @@ int queue_show(struct ctl *ctl, const struct args *args);
 int queue_hold(struct ctl *ctl, const struct args *args);
 int queue_release(struct ctl *ctl, const struct args *args);
 int queue_retry(struct ctl *ctl, const struct args *args);
+int relay_show(struct ctl *ctl, const struct args *args);
+int relay_password(struct ctl *ctl, const struct args *args);
 int badmail_list(struct ctl *ctl, const struct args *args);
 int badmail_show(struct ctl *ctl, const struct args *args);
 int badmail_replay(struct ctl *ctl, const struct args *args);

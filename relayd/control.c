@@ -406,6 +406,45 @@ static json_t *answer_why(struct daemon *d, const json_t *request)
     return bus_ok(json_pack("{s:o}", "why", why));
 }
 
+/* ---- the login ---- */
+
+static json_t *answer_pubkey(struct daemon *d, const json_t *request)
+{
+    const struct relay *relay = d->state;
+    (void)request;
+    return bus_ok(json_pack("{s:s}", "public_key", login_public_key(relay->login)));
+}
+
+static json_t *answer_secret(struct daemon *d, const json_t *request)
+{
+    struct relay *relay = d->state;
+    const char *sealed = json_string_value(json_object_get(request, "secret"));
+    struct error err;
+    if (!sealed)
+        return bus_error("usage", "relay.secret needs \"secret\", sealed to our public key");
+    if (!login_put(relay->login, sealed, &err))
+        return bus_error_from(&err);
+    LOG(LOG_NOTE, "relay-password-set", KV("user", d->conf->relay.user));
+    relay_new_password(relay);
+    return bus_ok(NULL);
+}
+
+static json_t *answer_relay(struct daemon *d, const json_t *request)
+{
+    static const char *const tls[] = {"none", "starttls", "implicit"};
+    const struct relay *relay = d->state;
+    const struct conf *conf = d->conf;
+    struct error err;
+    (void)request;
+    bool ready = login_ready(relay->login, &err);
+    return bus_ok(json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:b, s:o}", "protocol",
+                            conf->relay.protocol, "host", conf->relay.host, "port",
+                            conf->relay.port, "tls", tls[conf->relay.tls], "ca", conf->relay.ca,
+                            "pin", conf->relay.pin, "user", conf->relay.user, "auth",
+                            conf->relay.auth, "password", conf->relay.user[0] != '\0' && ready,
+                            "problem", ready ? json_null() : json_string(err.text)));
+}
+
 const struct daemon_request control_requests[] = {
     {.cmd = "init", .answer = answer_init},
     {.cmd = "status", .answer = answer_status, .needs_loop = true},
@@ -416,5 +455,8 @@ const struct daemon_request control_requests[] = {
     {.cmd = "retry", .answer = answer_retry},
     {.cmd = "outcomes", .answer = answer_outcomes},
     {.cmd = "why", .answer = answer_why},
+    {.cmd = "pubkey", .answer = answer_pubkey},
+    {.cmd = "relay", .answer = answer_relay},
+    {.cmd = "relay.secret", .answer = answer_secret},
     {.cmd = NULL},
 };

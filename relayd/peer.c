@@ -14,11 +14,6 @@ bool peer_supported(const struct conf *conf, struct error *err)
         return error_set(err, ERROR_USAGE,
                          "%s: relay.protocol = \"%s\" is not there yet; use \"smtp\"", conf->file,
                          conf->relay.protocol);
-    if (conf->relay.user[0] != '\0')
-        return error_set(err, ERROR_USAGE,
-                         "%s: relay.user: logging in to the SMTP server is not there yet; leave it "
-                         "empty and let the server allow this host",
-                         conf->file);
     return true;
 }
 

@@ -185,6 +185,7 @@ static void learn_offers(struct relay *relay, const struct session *session)
 static void on_ready(void *arg, struct session *session)
 {
     struct relay *relay = arg;
+    relay->proven = true;
     if (session_messages(session) == 0)
         learn_offers(relay, session);
     if (give_message(relay, session))
@@ -240,6 +241,10 @@ static bool may_end(void *arg, struct session *session)
 static void on_ended(void *arg, struct session *session, enum smtp_close how, const char *text)
 {
     struct relay *relay = arg;
+    if (how == SMTP_CLOSED_LOGIN) {
+        relay->proven = false;
+        route_refused(&relay->route, clock_monotonic(), text);
+    }
     if (how == SMTP_CLOSED_FAILED && session_messages(session) == 0)
         route_failed(&relay->route, clock_monotonic(), text);
     LOG(LOG_DETAIL, "session-ended", KV("how", text),
@@ -263,6 +268,12 @@ static void on_settled(void *arg, const char *id, bool delivered)
     settle_again(relay->settle, id, delivered);
 }
 
+static char *on_secret(void *arg, struct error *err)
+{
+    const struct relay *relay = arg;
+    return login_secret(relay->login, err);
+}
+
 static void feed_idle(struct relay *relay)
 {
     for (guint i = 0; i < relay->sessions->len && queue_ready(relay->queue) > 0; i++) {
@@ -275,6 +286,7 @@ static void feed_idle(struct relay *relay)
 static void open_session(struct relay *relay)
 {
     const struct session_owner owner = {
+        .secret = on_secret,
         .ready = on_ready,
         .result = on_result,
         .unreadable = on_unreadable,
@@ -287,6 +299,19 @@ static void open_session(struct relay *relay)
                     session_open(d->base, d->streams, d->conf, relay->helo, &owner));
 }
 
+/* Without a password there is no use in connecting. */
+static bool may_log_in(struct relay *relay)
+{
+    struct error err;
+    int64_t now = clock_monotonic();
+    if (!route_may_send(&relay->route, now))
+        return false;
+    bool ready = login_ready(relay->login, &err);
+    if (!ready)
+        route_failed(&relay->route, now, err.text);
+    return ready;
+}
+
 static void open_sessions(struct relay *relay)
 {
     size_t busy, up = count_sessions(relay, &busy);
@@ -296,6 +321,11 @@ static void open_sessions(struct relay *relay)
     size_t wanted = queue_ready(relay->queue) + busy;
     if (wanted == 0 && (relay->probe || (relay->route.open && relay->route.failures > 0)))
         wanted = 1;
+    bool unsure = !relay->proven && relay->d->conf->relay.user[0] != '\0';
+    if (unsure && limit > 1)
+        limit = 1; /* a password that is wrong is to be given once, not by each connection */
+    if (up < limit && up < wanted && !may_log_in(relay))
+        return;
     for (; up < limit && up < wanted; up++)
         open_session(relay);
 }
@@ -408,12 +438,32 @@ static void on_notice(void *arg, const char *peer, const char *topic, const json
 struct relay *relay_new(struct daemon *d, struct error *err)
 {
     struct spool *spool = spool_open(d->conf->spool_dir, false, err);
-    if (!spool)
+    struct login *login = spool ? login_open(d, err) : NULL;
+    if (!login) {
+        spool_close(spool);
         return NULL;
+    }
     struct relay *relay = g_new0(struct relay, 1);
+    relay->login = login;
     relay->d = d;
     relay->spool = spool;
     return relay;
+}
+
+static void warn_of_login(const struct relay *relay)
+{
+    struct error err;
+    const struct conf *conf = relay->d->conf;
+    bool clear = strcmp(conf->relay.auth, "plain") == 0 || strcmp(conf->relay.auth, "login") == 0;
+    if (!login_ready(relay->login, &err))
+        LOG(LOG_ALARM, "relay-no-password", KV("error", err.text));
+    if (login_unused(relay->login))
+        LOG(LOG_WARN, "relay-password-unused",
+            KV("error", "a password is kept, but relay.user is empty: nobody logs in"));
+    if (conf->relay.user[0] != '\0' && clear && conf->relay.tls == CONF_TLS_NONE &&
+        conf->relay.host[0] != '/')
+        LOG(LOG_WARN, "password-in-clear", KV("server", conf->relay.host),
+            KV("by", conf->relay.auth));
 }
 
 bool relay_start(struct relay *relay, struct error *err)
@@ -421,6 +471,7 @@ bool relay_start(struct relay *relay, struct error *err)
     struct daemon *d = relay->d;
     if (!peer_supported(d->conf, err))
         return false;
+    warn_of_login(relay);
     peer_helo(d->conf, relay->helo);
     route_init(&relay->route, d->conf->relay.retry_max);
     relay->probe = true;
@@ -446,11 +497,23 @@ void relay_reload(struct relay *relay)
     struct error err;
     if (!peer_supported(relay->d->conf, &err))
         LOG(LOG_ALARM, "reload-refused", KV("error", err.text));
+    warn_of_login(relay);
     peer_helo(relay->d->conf, relay->helo);
     for (guint i = 0; i < relay->sessions->len; i++)
         session_quit(g_ptr_array_index(relay->sessions, i));
     relay->probe = true;
+    relay->proven = false;
     route_set_retry_max(&relay->route, relay->d->conf->relay.retry_max);
+    route_retry(&relay->route);
+    relay_work(relay);
+}
+
+void relay_new_password(struct relay *relay)
+{
+    if (!relay->work)
+        return; /* -1: nothing is running */
+    relay->proven = false;
+    relay->probe = true;
     route_retry(&relay->route);
     relay_work(relay);
 }
@@ -486,6 +549,7 @@ void relay_free(struct relay *relay)
         if (events[i])
             event_free(events[i]);
     queue_free(relay->queue);
+    login_free(relay->login);
     spool_close(relay->spool);
     g_free(relay);
 }

@@ -9,8 +9,10 @@
 #include <assert.h>
 #include <stdio.h>
 
-#define PAUSE_MIN CLOCK_SECOND
-#define PAUSE_MAX CLOCK_MINUTE
+#define PAUSE_MIN   CLOCK_SECOND
+#define PAUSE_MAX   CLOCK_MINUTE
+#define REFUSED_MIN CLOCK_MINUTE
+#define REFUSED_MAX CLOCK_HOUR
 
 static const char *const circuit_names[] = {
     [ROUTE_CLOSED] = "closed",
@@ -62,7 +64,9 @@ bool route_may_send(const struct route *route, int64_t now)
 static void pause_route(struct route *route, int64_t now, const char *why)
 {
     unsigned length = route->pauses > 16 ? 16 : (unsigned)route->pauses;
-    route->next_at = now + clock_backoff(PAUSE_MIN, route->pause_max, length);
+    int64_t min = route->refused ? REFUSED_MIN : PAUSE_MIN;
+    int64_t max = route->refused ? REFUSED_MAX : route->pause_max;
+    route->next_at = now + clock_backoff(min, max, length);
     route->pauses++;
     (void)snprintf(route->error, sizeof route->error, "%s", why);
 }
@@ -81,11 +85,24 @@ void route_failed(struct route *route, int64_t now, const char *why)
     if (route_in_trouble(route) && now < route->next_at)
         return; /* one of several that broke together */
     route->failures++;
+    route->refused = false;
     pause_route(route, now, why);
     LOG(LOG_WARN, "relay-failed", KV("error", route->error), KVN("failures", route->failures),
         KVN("again_in_ms", route->next_at - now));
     if (route->failures >= ROUTE_CIRCUIT_FAILURES)
         open_circuit(route);
+}
+
+void route_refused(struct route *route, int64_t now, const char *why)
+{
+    route->pauses = route->refused ? route->pauses : 0;
+    route->refused = true;
+    route->failures =
+        route->failures < ROUTE_CIRCUIT_FAILURES ? ROUTE_CIRCUIT_FAILURES : route->failures + 1;
+    pause_route(route, now, why);
+    LOG(LOG_ALARM, "relay-login-refused", KV("error", route->error),
+        KV("do", "popferryctl relay password"), KVN("again_in_ms", route->next_at - now));
+    open_circuit(route);
 }
 
 void route_put_off(struct route *route, int64_t now, bool first, const char *reply)

@@ -23,6 +23,7 @@ struct route {
     unsigned failures; /* sessions in a row that failed */
     unsigned put_off;  /* messages in a row that were answered 4xx at their first attempt */
     bool open;         /* the circuit; route_circuit says by what */
+    bool refused;      /* the login: pauses are longer */
     int64_t next_at;   /* no connection, and no message on a circuit that is open, before */
     int64_t pauses;    /* of growing length so far */
     char error[240];   /* the last failure, "" when all is well */
@@ -46,6 +47,9 @@ bool route_may_send(const struct route *route, int64_t now);
 /* A connection or session failed, and not over a message. Several that fail at once count as one.
  */
 void route_failed(struct route *route, int64_t now, const char *why);
+/* The server did not take our password. The circuit opens at once, and pauses grow from a minute to
+ * an hour: servers lock accounts for what is tried again and again. */
+void route_refused(struct route *route, int64_t now, const char *why);
 /* A message was put off by 4xx to MAIL, DATA or its end. First: it was its first attempt. Others
  * don't count, or one message that is never taken would open the circuit by itself; but on an open
  * circuit each is a probe that failed. */

@@ -24,6 +24,9 @@ struct session {
     struct session_owner owner;
     struct stream *stream;
     struct smtp *smtp;
+    const struct conf *conf;
+    struct auth auth;
+    struct sasl_binding binding;
     struct event *idle;
     struct attempt *attempt;
     struct smtp_envelope envelope;
@@ -134,6 +137,50 @@ static void on_secure(void *ctx)
         smtp_lost(session->smtp, err.text);
 }
 
+/* ---- logging in ---- */
+
+static enum auth_progress begin_login(struct session *session)
+{
+    const struct conf *conf = session->conf;
+    struct stream *stream = session->stream;
+    struct sasl_binding *binding = &session->binding;
+    bool bound = stream_binding(stream, &binding->exporter, binding->data, sizeof binding->data,
+                                &binding->len);
+    const struct auth_login login = {
+        .option = conf->relay.auth,
+        .user = conf->relay.user,
+        .host = conf->relay.host,
+        .port = conf->relay.port,
+        .secure = stream_is_secure(stream) || conf->relay.host[0] == '/',
+        .clear_is_ok = conf->relay.tls == CONF_TLS_NONE,
+        .binding = bound ? binding : NULL,
+        .secret = session->owner.secret,
+        .arg = session->owner.arg,
+    };
+    return auth_begin(&session->auth, session->smtp, &login);
+}
+
+static void on_login(void *ctx, const struct smtp_reply *reply)
+{
+    struct session *session = ctx;
+    struct auth *auth = &session->auth;
+    enum auth_progress progress = reply ? auth_reply(auth, reply) : begin_login(session);
+    if (progress == AUTH_GOES_ON)
+        return;
+    if (progress != AUTH_DONE) {
+        char why[sizeof auth->error.text];
+        (void)snprintf(why, sizeof why, "%s", auth->error.text);
+        auth_free(auth);
+        smtp_login_failed(session->smtp,
+                          progress == AUTH_REFUSED ? SMTP_CLOSED_LOGIN : SMTP_CLOSED_FAILED, why);
+        return;
+    }
+    LOG(LOG_DETAIL, "relay-logged-in", KV("user", session->conf->relay.user),
+        KV("by", auth_method(auth)), KV("tls", stream_is_secure(session->stream) ? "yes" : "no"));
+    auth_free(auth);
+    smtp_login_done(session->smtp);
+}
+
 static void on_ready(void *ctx)
 {
     struct session *session = ctx;
@@ -167,9 +214,13 @@ static void on_result(void *ctx, const struct smtp_result *result)
     session->owner.result(session->owner.arg, session, give_up_attempt(session), result);
 }
 
+/* A server that hangs up on a password has refused it. */
 static void on_closed(void *ctx, enum smtp_close how, const char *text)
 {
-    end_session(ctx, how, text);
+    struct session *session = ctx;
+    bool hung_up = how == SMTP_CLOSED_FAILED && auth_in_the_balance(&session->auth);
+    auth_free(&session->auth); /* what it knows of the password is not to lie about */
+    end_session(session, hung_up ? SMTP_CLOSED_LOGIN : how, text);
 }
 
 static void on_trace(void *ctx, enum smtp_state from, enum smtp_state to)
@@ -184,6 +235,7 @@ static void on_trace(void *ctx, enum smtp_state from, enum smtp_state to)
 static const struct smtp_events smtp_events = {
     .send = on_send,
     .secure = on_secure,
+    .login = on_login,
     .ready = on_ready,
     .recipient = on_recipient,
     .want_data = on_want_data,
@@ -249,10 +301,13 @@ struct session *session_open(struct event_base *base, struct stream_context *str
         .helo = helo,
         .max_errors = (unsigned)conf->relay.session_errors,
         .starttls = conf->relay.tls == CONF_TLS_STARTTLS,
+        .login = conf->relay.user[0] != '\0',
     };
     if (!session)
         abort();
     session->owner = *owner;
+    session->conf = conf;
+    auth_init(&session->auth);
     session->smtp = smtp_new(&config, &smtp_events, session);
     session->idle = evtimer_new(base, on_idle, session);
     if (!session->smtp || !session->idle)
@@ -261,6 +316,8 @@ struct session *session_open(struct event_base *base, struct stream_context *str
         .host = conf->relay.host,
         .port = conf->relay.port,
         .tls = conf->relay.tls == CONF_TLS_IMPLICIT,
+        .ca = conf->relay.ca,
+        .pin = conf->relay.pin,
         .connect_timeout = CONNECT_TIMEOUT,
         .timeout = smtp_patience(session->smtp) * CLOCK_SECOND,
     };
@@ -278,6 +335,7 @@ void session_free(struct session *session)
         LOG(LOG_WARN, "possible-duplicate", KV("id", session->attempt->id),
             KV("error", "abandoned while the server's answer was awaited"));
     attempt_free(session->attempt);
+    auth_free(&session->auth);
     stream_free(session->stream);
     event_free(session->idle);
     smtp_free(session->smtp);

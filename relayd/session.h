@@ -6,11 +6,14 @@
 #include "lib/conf.h"
 #include "lib/stream.h"
 #include "relayd/attempt.h"
+#include "relayd/auth.h"
 #include "relayd/smtp.h"
 
 struct session;
 
 struct session_owner {
+    /* The password of relay.user, for secret_wipe; NULL and a sentence that says what to do. */
+    char *(*secret)(void *arg, struct error *err);
     /* Ready for a message: call session_begin now or later, or nothing. */
     void (*ready)(void *arg, struct session *session);
     /* The attempt is over; it belongs to the owner from here on. */

@@ -331,6 +331,13 @@ class ScriptedSmtp(_Server):
         marks = ["-"] * (len(words) - 1) + [" "]
         talk.send("".join(f"250{m}{w}\r\n" for m, w in zip(marks, words)).encode())
 
+    def do_starttls(self, talk, _):
+        if not self.tls or talk.encrypted:
+            talk.send(b"502 5.5.1 no\r\n")
+        else:
+            talk.send(b"220 2.0.0 go ahead\r\n")
+            talk.start_tls()
+
     def do_helo(self, talk, _):
         talk.send(b"250 scripted.example\r\n")
 
