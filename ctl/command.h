@@ -61,6 +61,7 @@ int queue_hold(struct ctl *ctl, const struct args *args);
 int queue_release(struct ctl *ctl, const struct args *args);
 int queue_retry(struct ctl *ctl, const struct args *args);
 int relay_show(struct ctl *ctl, const struct args *args);
+int relay_test(struct ctl *ctl, const struct args *args);
 int relay_password(struct ctl *ctl, const struct args *args);
 int badmail_list(struct ctl *ctl, const struct args *args);
 int badmail_show(struct ctl *ctl, const struct args *args);

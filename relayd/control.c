@@ -6,7 +6,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "relayd/ledger.h"
-#include "relayd/relay.h"
+#include "relayd/probe.h"
 #include "spool/message.h"
 
 #include <fcntl.h>
@@ -445,6 +445,19 @@ static json_t *answer_relay(struct daemon *d, const json_t *request)
                             "problem", ready ? json_null() : json_string(err.text)));
 }
 
+static json_t *answer_probe(struct daemon *d, const json_t *request)
+{
+    (void)request;
+    probe_begin(d->state);
+    return bus_ok(json_pack("{s:i}", "ticket", 1)); /* there is one at a time */
+}
+
+static json_t *answer_report(struct daemon *d, const json_t *request)
+{
+    (void)request;
+    return probe_report(d->state);
+}
+
 const struct daemon_request control_requests[] = {
     {.cmd = "init", .answer = answer_init},
     {.cmd = "status", .answer = answer_status, .needs_loop = true},
@@ -458,5 +471,7 @@ const struct daemon_request control_requests[] = {
     {.cmd = "pubkey", .answer = answer_pubkey},
     {.cmd = "relay", .answer = answer_relay},
     {.cmd = "relay.secret", .answer = answer_secret},
+    {.cmd = "probe", .answer = answer_probe, .needs_loop = true},
+    {.cmd = "probe.report", .answer = answer_report, .needs_loop = true},
     {.cmd = NULL},
 };

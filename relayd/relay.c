@@ -8,6 +8,7 @@
 #include "lib/log.h"
 #include "relayd/ledger.h"
 #include "relayd/peer.h"
+#include "relayd/probe.h"
 #include "relayd/session.h"
 
 #include <stdio.h>
@@ -544,6 +545,7 @@ void relay_free(struct relay *relay)
         session_free(g_ptr_array_index(relay->sessions, i));
     if (relay->sessions)
         (void)g_ptr_array_free(relay->sessions, TRUE);
+    probe_free(relay->look);
     settle_free(relay->settle);
     for (size_t i = 0; i < sizeof events / sizeof *events; i++)
         if (events[i])

@@ -31,6 +31,7 @@ struct relay {
     int64_t scan_next;    /* none before */
     int64_t pruned;       /* monotonic, when last */
     bool probe;           /* connect although there is no mail: to learn SIZE, to try the circuit */
+    struct probe *look;   /* the last one begun, or NULL */
     bool proven;          /* the server has let us in since the settings are what they are */
     char helo[PEER_HELO_SIZE];
 };

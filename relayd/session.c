@@ -27,6 +27,8 @@ struct session {
     const struct conf *conf;
     struct auth auth;
     struct sasl_binding binding;
+    const char *method; /* of the login; "" before it */
+    const char *stage;
     struct event *idle;
     struct attempt *attempt;
     struct smtp_envelope envelope;
@@ -177,6 +179,7 @@ static void on_login(void *ctx, const struct smtp_reply *reply)
     }
     LOG(LOG_DETAIL, "relay-logged-in", KV("user", session->conf->relay.user),
         KV("by", auth_method(auth)), KV("tls", stream_is_secure(session->stream) ? "yes" : "no"));
+    session->method = auth_method(auth);
     auth_free(auth);
     smtp_login_done(session->smtp);
 }
@@ -226,6 +229,8 @@ static void on_closed(void *ctx, enum smtp_close how, const char *text)
 static void on_trace(void *ctx, enum smtp_state from, enum smtp_state to)
 {
     struct session *session = ctx;
+    if (to != SMTP_CLOSED)
+        session->stage = smtp_state_name(to);
     if (log_is_verbose())
         LOG(LOG_DETAIL, "smtp-state", KV("from", smtp_state_name(from)),
             KV("to", smtp_state_name(to)),
@@ -259,6 +264,9 @@ static void on_stream(void *arg, struct stream *stream, enum stream_event event)
 {
     struct session *session = arg;
     switch (event) {
+    case STREAM_CONNECTED:
+        session->stage = smtp_state_name(smtp_state(session->smtp));
+        break;
     case STREAM_DATA:
         on_data(session);
         break;
@@ -307,6 +315,8 @@ struct session *session_open(struct event_base *base, struct stream_context *str
         abort();
     session->owner = *owner;
     session->conf = conf;
+    session->method = "";
+    session->stage = "connect";
     auth_init(&session->auth);
     session->smtp = smtp_new(&config, &smtp_events, session);
     session->idle = evtimer_new(base, on_idle, session);
@@ -350,6 +360,26 @@ void session_quit(struct session *session)
     (void)evtimer_del(session->idle);
     smtp_quit(session->smtp);
     renew_timeout(session);
+}
+
+const char *session_stage(const struct session *session)
+{
+    return session->stage;
+}
+
+const char *session_address(const struct session *session)
+{
+    return stream_address(session->stream);
+}
+
+const char *session_method(const struct session *session)
+{
+    return session->method;
+}
+
+bool session_tls_facts(const struct session *session, struct tls_facts *facts)
+{
+    return stream_tls_facts(session->stream, facts);
 }
 
 bool session_idle(const struct session *session)

@@ -49,6 +49,11 @@ bool session_idle(const struct session *session);      /* ready and without a me
 bool session_was_ready(const struct session *session); /* EHLO was answered well */
 bool session_over(const struct session *session);
 size_t session_messages(const struct session *session); /* with a result so far */
+/* Where it stands, or stood when it ended: "connect", or a state of the SMTP core. */
+const char *session_stage(const struct session *session);
+const char *session_address(const struct session *session); /* as stream_address */
+const char *session_method(const struct session *session);  /* of the login; "" for none */
+MUST_CHECK bool session_tls_facts(const struct session *session, struct tls_facts *facts);
 const struct smtp_extensions *session_offers(const struct session *session);
 
 /* The owner's mark: the ticket of its last verdict. */

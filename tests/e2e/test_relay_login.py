@@ -198,3 +198,26 @@ def test_certificates(make_ferry, authority):
         )
         wait_for(lambda: "pin" in relay_error(wrong), what="the reason")
         assert server.tried == []
+
+
+def test_relay_test_says_how_it_stands(make_ferry, authority):
+    with LoginSmtp("PLAIN CRAM-MD5", tls=authority.issue("relay")) as server:
+        ferry = ferry_for(make_ferry, server, tls="starttls", ca=str(authority.cert))
+        found = ferry.ctl_json("relay", "test")
+        assert (found["ok"], found["method"], found["address"]) == (True, "CRAM-MD5", "127.0.0.1")
+        assert found["version"].startswith("TLSv1.") and "AUTH PLAIN CRAM-MD5" in found["capabilities"]
+        assert found["certificate"]["pin"].startswith("sha256:")
+        assert "All is well." in ferry.ctl_ok("relay", "test")
+
+
+def test_relay_test_says_what_is_wrong(make_ferry, authority):
+    with LoginSmtp("PLAIN", tls=authority.issue("relay"), implicit=True) as server:
+        wary = ferry_for(make_ferry, server, tls="implicit")
+        code, out, _ = wary.ctl("relay", "test", "--json")
+        assert code == 1 and '"step": "connect"' in out and "certificate" in out
+        ferry = ferry_for(make_ferry, server, "wrong", tls="implicit", ca=str(authority.cert))
+        code, out, _ = ferry.ctl("relay", "test")
+        assert code == 1 and "It failed at login: AUTH PLAIN: the server said: 535 5.7.8" in out
+        nobody = ferry_for(make_ferry, server, None, tls="implicit", ca=str(authority.cert))
+        code, out, _ = nobody.ctl("relay", "test")
+        assert code == 1 and "popferryctl relay password" in out.replace("\n", " ")

@@ -1,6 +1,7 @@
 /* The configuration: every default, every form of value at the ends of its range, and each refusal
  * with file, line and what was expected. */
 #include "lib/conf.h"
+#include "lib/mechanism.h"
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/scratch.h"
 
@@ -187,6 +188,22 @@ static void test_words(void **state)
         assert_int_equal(conf->relay.tls, good[i].tls);
         conf_free(conf);
     }
+}
+
+/* What can be asked for of a server is what lib/mechanism knows. */
+static void test_every_mechanism(void **state)
+{
+    char names[300], text[300], *save = NULL;
+    (void)mechanism_names(names, sizeof names);
+    int seen = 0;
+    for (char *name = strtok_r(names, ", ", &save); name; name = strtok_r(NULL, ", ", &save)) {
+        (void)snprintf(text, sizeof text, "relay { auth = \"%s\" }\n", name);
+        struct conf *conf = load_good(state, text);
+        assert_string_equal(conf->relay.auth, name);
+        conf_free(conf);
+        seen++;
+    }
+    assert_true(seen >= 10);
 }
 
 static void test_refused_with_line(void **state)
@@ -623,6 +640,7 @@ int main(void)
         scratch_test(test_default_text_uncommented),
         scratch_test(test_every_key),
         scratch_test(test_words),
+        scratch_test(test_every_mechanism),
         scratch_test(test_refused_with_line),
         scratch_test(test_broken_syntax),
         scratch_test(test_lines_behind_comments),
