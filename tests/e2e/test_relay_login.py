@@ -57,11 +57,16 @@ class LoginSmtp(ScriptedSmtp):
             talk.send(b"530 5.7.0 log in first\r\n")
 
 
-def ferry_for(make_ferry, server, password=PASSWORD, **relay):
+def ferry_for(make_ferry, server, password=PASSWORD, waiting=0, **relay):
+    """All up; `waiting` messages were in outgoing/ before relayd came."""
     ferry = make_ferry(server.port, relay={"user": USER, "host": "localhost"} | relay, start=False)
     if password is not None:
         ferry.ctl_ok("relay", "password", "--password-stdin", stdin=password + "\n")
-    ferry.start()
+    ferry.start("hygiene")
+    for n in range(waiting):
+        send(ferry, f"m{n}")
+    wait_for(lambda: len(ferry.files("outgoing")) == waiting, what="outgoing/")
+    ferry.start("fetcherd", "relayd")
     return ferry
 
 
@@ -123,9 +128,7 @@ def test_by_name_it_does_with_a_warning(make_ferry):
 
 def test_a_refused_password_is_given_once_and_a_new_one_at_once(make_ferry):
     with LoginSmtp("CRAM-MD5 PLAIN LOGIN") as server:
-        ferry = ferry_for(make_ferry, server, password="wrong")
-        for n in range(5):
-            send(ferry, f"m{n}")
+        ferry = ferry_for(make_ferry, server, password="wrong", waiting=5)
         wait_for(lambda: ferry.events("relayd", "relay-login-refused"), what="the alarm")
         wait_for(lambda: len(ferry.queue()) == 5, what="the queue")
         event = ferry.events("relayd", "relay-login-refused")[0]
@@ -186,7 +189,7 @@ def test_starttls_fails_closed(make_ferry, authority, script, words):
         send(ferry)
         wait_for(lambda: words in relay_error(ferry), what="the reason")
         assert server.tried == [] and server.accepted == []
-        assert len(ferry.files("outgoing")) == 1
+        wait_for(lambda: len(ferry.files("outgoing")) == 1, what="the message, which stays")
 
 
 def test_certificates(make_ferry, authority):
