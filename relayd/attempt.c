@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOSSES_MAX = 3 };
+enum {
+    LOSSES_MAX = 3,
+    FIRST_WORDS = 64, /* octets */
+};
 
 /* ---- opening ---- */
 
@@ -64,6 +67,35 @@ struct attempt *attempt_open(const struct spool *spool, struct db *db, const cha
         (void)error_set(err, ERROR_TEMPORARY, "out of memory");
     attempt_free(attempt);
     return NULL;
+}
+
+static bool begins_as_mbox(const char *text, size_t len)
+{
+    size_t at = 0;
+    while (at < len && text[at] == '>')
+        at++;
+    return len - at >= 5 && strncasecmp(text + at, "From ", 5) == 0;
+}
+
+bool attempt_look(struct attempt *attempt, const char *by, struct error *err)
+{
+    size_t size = by ? ENVELOPE_HEADER_MAX : FIRST_WORDS;
+    char *header = malloc(size);
+    size_t len = 0, got = 1;
+    bool ok = true;
+    if (!header)
+        return error_set(err, ERROR_TEMPORARY, "out of memory");
+    while (ok && got > 0 && len < size && (len == 0 || envelope_header_end(header, len) == 0)) {
+        ok = message_read(attempt->reader, header + len, size - len, &got, err);
+        len += ok ? got : 0;
+    }
+    if (ok) {
+        attempt->begins_as_mbox = begins_as_mbox(header, len);
+        if (by)
+            (void)client_find(header, len, by, &attempt->client);
+    }
+    free(header);
+    return ok && message_rewind(attempt->reader, err);
 }
 
 void attempt_free(struct attempt *attempt)
@@ -125,7 +157,7 @@ static struct tally count_up(const struct attempt *attempt, bool accepted_have_i
         } else if (r->verdict == SMTP_TEMPORARY) {
             tally.waiting++;
             tally.excuse = r->reply;
-        } else if (accepted_have_it) {
+        } else if (r->verdict == SMTP_TAKEN || accepted_have_it) {
             tally.sent++;
         } else {
             tally.waiting++;
@@ -182,7 +214,8 @@ static void defer(const struct attempt_policy *policy, bool may_expire, const ch
     set_reason(row, "", text);
 }
 
-/* Only the error budget kept some from being asked: they are due at once, in a new session. */
+/* Only the error budget kept some from being asked, or the server wants no more of them in one
+ * transaction: they are due at once. */
 static void go_on(const char *text, int64_t now, struct attempt_verdict *verdict)
 {
     verdict->end = ATTEMPT_DEFERRED;
@@ -222,7 +255,7 @@ void attempt_decide(const struct attempt *attempt, const struct smtp_result *res
     else if (tally.waiting > 0)
         defer(policy, true, tally.excuse, now, verdict);
     else if (tally.unasked > 0)
-        go_on(tally.refusal, now, verdict);
+        go_on(tally.refusal ? tally.refusal : result->text, now, verdict);
     else
         all_answered(&tally, result->text, verdict);
 }

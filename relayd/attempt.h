@@ -22,6 +22,8 @@ struct attempt {
     struct attempt_recipient *recipients;
     const char **addresses;
     size_t count;
+    struct client client;                   /* that it came from; address "": not known */
+    bool begins_as_mbox;                    /* by "From " */
     size_t refused_before;                  /* settled by earlier attempts, against them */
     char refusal_before[LEDGER_REASON_MAX]; /* a reply that did it */
     bool body_begun;                        /* the server has bytes of the message */
@@ -33,6 +35,10 @@ struct attempt {
 MUST_CHECK struct attempt *attempt_open(const struct spool *spool, struct db *db, const char *id,
                                         struct error *err);
 void attempt_free(struct attempt *attempt); /* NULL is fine */
+/* Looks into the message for what the envelope does not say: whether it begins like an mbox and,
+ * with `by`, the client that it came from (see client_find). False when it can't be read; errors
+ * are message_read's. */
+MUST_CHECK bool attempt_look(struct attempt *attempt, const char *by, struct error *err);
 
 void attempt_answer(struct attempt *attempt, size_t index, enum smtp_verdict verdict,
                     const char *reply);

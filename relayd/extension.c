@@ -3,8 +3,11 @@
 #include "relayd/extension.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
+
+enum { WORDS_SIZE = sizeof((struct smtp_extensions *)0)->xclient };
 
 static const char *const keywords[] = {
     [SMTP_EXT_PIPELINING] = "PIPELINING",
@@ -16,6 +19,8 @@ static const char *const keywords[] = {
     [SMTP_EXT_AUTH] = "AUTH",
     [SMTP_EXT_DSN] = "DSN",
     [SMTP_EXT_ENHANCED] = "ENHANCEDSTATUSCODES",
+    [SMTP_EXT_XCLIENT] = "XCLIENT",
+    [SMTP_EXT_XFORWARD] = "XFORWARD",
 };
 static_assert(sizeof keywords / sizeof *keywords == SMTP_EXTENSIONS, "a keyword an extension");
 
@@ -55,6 +60,11 @@ static void keep_auth(struct smtp_extensions *extensions, const char *text, size
     extensions->auth[at + len] = '\0';
 }
 
+static void keep_words(char out[static WORDS_SIZE], const char *text, size_t len)
+{
+    (void)snprintf(out, WORDS_SIZE, "%.*s", (int)len, text);
+}
+
 static void parse_line(struct smtp_extensions *extensions, const char *line, size_t len)
 {
     /* "AUTH=LOGIN" is the form of servers older than RFC 2554. */
@@ -71,6 +81,10 @@ static void parse_line(struct smtp_extensions *extensions, const char *line, siz
             extensions->size_limit = parse_size(rest, rest_len);
         else if (i == SMTP_EXT_AUTH)
             keep_auth(extensions, rest, rest_len);
+        else if (i == SMTP_EXT_XCLIENT)
+            keep_words(extensions->xclient, rest, rest_len);
+        else if (i == SMTP_EXT_XFORWARD)
+            keep_words(extensions->xforward, rest, rest_len);
     }
 }
 

@@ -112,6 +112,13 @@ static void file_missing(struct relay *relay, const char *id)
     queue_done(relay->queue, id);
 }
 
+static bool look(const struct relay *relay, struct attempt *attempt, struct error *err)
+{
+    const struct conf *conf = relay->d->conf;
+    bool client = conf->relay.client != CONF_CLIENT_NONE;
+    return attempt_look(attempt, client ? conf->relay.client_received : NULL, err);
+}
+
 static struct attempt *open_next(struct relay *relay)
 {
     char id[ID_SIZE];
@@ -120,6 +127,10 @@ static struct attempt *open_next(struct relay *relay)
     while (queue_take(relay->queue, order, id)) {
         struct error err;
         struct attempt *attempt = attempt_open(relay->spool, relay->d->db, id, &err);
+        if (attempt && attempt->count > 0 && !look(relay, attempt, &err)) {
+            settle_unreadable(relay, attempt, &err);
+            continue;
+        }
         if (attempt && attempt->count > 0) {
             attempt->losses = queue_losses(relay->queue, id);
             return attempt;
@@ -156,6 +167,16 @@ static bool may_give(const struct relay *relay)
     return busy == 0 || !route_in_trouble(&relay->route);
 }
 
+/* The message is for a new session. */
+static void put_back(struct relay *relay, struct session *session, struct attempt *attempt)
+{
+    queue_done(relay->queue, attempt->id);
+    queue_push(relay->queue, attempt->id);
+    attempt_free(attempt);
+    session_quit(session);
+    relay_work(relay);
+}
+
 /* True when the session has got a message. */
 static bool give_message(struct relay *relay, struct session *session)
 {
@@ -166,6 +187,10 @@ static bool give_message(struct relay *relay, struct session *session)
         enum smtp_refusal refusal = session_begin(session, attempt);
         if (refusal == SMTP_STARTED)
             return true;
+        if (refusal == SMTP_REFUSED_CLIENT) {
+            put_back(relay, session, attempt);
+            return false;
+        }
         settle_refusal(relay, attempt, smtp_refusal_text(refusal));
     }
     return false;
@@ -467,11 +492,9 @@ static void warn_of_login(const struct relay *relay)
             KV("by", conf->relay.auth));
 }
 
-bool relay_start(struct relay *relay, struct error *err)
+void relay_start(struct relay *relay)
 {
     struct daemon *d = relay->d;
-    if (!peer_supported(d->conf, err))
-        return false;
     warn_of_login(relay);
     peer_helo(d->conf, relay->helo);
     route_init(&relay->route, d->conf->relay.retry_max);
@@ -488,16 +511,10 @@ bool relay_start(struct relay *relay, struct error *err)
     bus_listen(d->bus, "hygiene");
     arm(relay->tick, TICK);
     relay_work(relay);
-    return true;
 }
 
-/* A configuration that can't be served is shown; each connection is then refused by nobody but the
- * server, so nothing is lost by going on. */
 void relay_reload(struct relay *relay)
 {
-    struct error err;
-    if (!peer_supported(relay->d->conf, &err))
-        LOG(LOG_ALARM, "reload-refused", KV("error", err.text));
     warn_of_login(relay);
     peer_helo(relay->d->conf, relay->helo);
     for (guint i = 0; i < relay->sessions->len; i++)

@@ -39,7 +39,7 @@ struct relay {
 /* For -1: only spool and ledger. */
 MUST_CHECK struct relay *relay_new(struct daemon *d, struct error *err);
 /* Begins to work. */
-MUST_CHECK bool relay_start(struct relay *relay, struct error *err);
+void relay_start(struct relay *relay);
 /* Something may be possible now that was not: a new id, a settled one, a person's "retry". */
 void relay_work(struct relay *relay);
 /* The configuration is new: sessions that are up end in order, new ones go by it. */

@@ -82,7 +82,8 @@ static void send_body(struct session *session)
 {
     char piece[PIECE];
     struct evbuffer *output = stream_output(session->stream);
-    while (!session->read_whole && evbuffer_get_length(output) < OUTPUT_HIGH) {
+    while (!session->read_whole && smtp_wants_body(session->smtp) &&
+           evbuffer_get_length(output) < OUTPUT_HIGH) {
         struct error err;
         size_t got = 0;
         if (!message_read(session->attempt->reader, piece, sizeof piece, &got, &err)) {
@@ -111,6 +112,8 @@ enum smtp_refusal session_begin(struct session *session, struct attempt *attempt
         .recipients = attempt->addresses,
         .count = attempt->count,
         .size = head->size,
+        .by_data = attempt->begins_as_mbox,
+        .client = attempt->client.address[0] != '\0' ? &attempt->client : NULL,
     };
     session->attempt = attempt;
     session->read_whole = false;
@@ -310,6 +313,9 @@ struct session *session_open(struct event_base *base, struct stream_context *str
         .max_errors = (unsigned)conf->relay.session_errors,
         .starttls = conf->relay.tls == CONF_TLS_STARTTLS,
         .login = conf->relay.user[0] != '\0',
+        .lmtp = strcmp(conf->relay.protocol, "lmtp") == 0,
+        .xclient = conf->relay.client == CONF_CLIENT_XCLIENT,
+        .xforward = conf->relay.client == CONF_CLIENT_XFORWARD,
     };
     if (!session)
         abort();

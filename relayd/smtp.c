@@ -29,6 +29,8 @@ static const struct {
     [SMTP_SECURING] = {"securing", 2 * MINUTE, on_unasked},
     [SMTP_LOGIN] = {"login", 5 * MINUTE, on_login},
     [SMTP_READY] = {"ready", 5 * MINUTE, on_unasked},
+    [SMTP_XCLIENT] = {"xclient", 5 * MINUTE, smtp_on_xclient},
+    [SMTP_XFORWARD] = {"xforward", 5 * MINUTE, smtp_on_xforward},
     [SMTP_ENVELOPE] = {"envelope", 5 * MINUTE, smtp_on_envelope},
     [SMTP_BODY] = {"body", 3 * MINUTE, smtp_on_body},
     [SMTP_FINAL] = {"final", 10 * MINUTE, smtp_on_final},
@@ -67,7 +69,7 @@ void smtp_fail_session(struct smtp *smtp, int code, const char *text)
                           .command = smtp_pending_command(smtp),
                           .text = text,
                           .code = code,
-                          .in_doubt = smtp->state == SMTP_FINAL && smtp->accepted > 0 && code == 0,
+                          .in_doubt = code == 0 && smtp_in_doubt(smtp),
                       });
     smtp_close_session(smtp,
                        quitting ? SMTP_CLOSED_QUIT
@@ -136,10 +138,15 @@ static void enter_hello(struct smtp *smtp, const char *verb, enum smtp_state sta
     }
 }
 
+void smtp_hello(struct smtp *smtp)
+{
+    enter_hello(smtp, smtp->lmtp ? "LHLO " : "EHLO ", SMTP_EHLO);
+}
+
 static void on_greeting(struct smtp *smtp, const struct smtp_reply *reply)
 {
     if (smtp_reply_class(reply) == 2)
-        enter_hello(smtp, "EHLO ", SMTP_EHLO);
+        smtp_hello(smtp);
     else
         fail_reply(smtp, reply);
 }
@@ -155,6 +162,8 @@ static void enter_ready(struct smtp *smtp)
     } else if (smtp->login && !smtp->logged_in) {
         smtp_set_state(smtp, SMTP_LOGIN);
         smtp->events->login(smtp->ctx, NULL);
+    } else if (smtp->active) {
+        smtp_begin_envelope(smtp); /* behind XCLIENT */
     } else {
         smtp_set_state(smtp, SMTP_READY);
         smtp->events->ready(smtp->ctx);
@@ -166,8 +175,10 @@ static void on_ehlo(struct smtp *smtp, const struct smtp_reply *reply)
     if (smtp_reply_class(reply) == 2) {
         smtp_extensions_parse(&smtp->offers, reply);
         enter_ready(smtp);
-    } else if (reply->code == 500 || reply->code == 502) {
+    } else if ((reply->code == 500 || reply->code == 502) && !smtp->lmtp) {
         enter_hello(smtp, "HELO ", SMTP_HELO);
+    } else if (smtp->active) {
+        smtp_client_refused(smtp, reply);
     } else {
         fail_reply(smtp, reply);
     }
@@ -198,7 +209,7 @@ void smtp_secured(struct smtp *smtp)
         return;
     smtp->secured = true;
     smtp->offers = (struct smtp_extensions){0}; /* said in clear: worth nothing (RFC 3207, 4.2) */
-    enter_hello(smtp, "EHLO ", SMTP_EHLO);
+    smtp_hello(smtp);
 }
 
 /* ---- logging in ---- */
@@ -282,6 +293,7 @@ static void on_rset(struct smtp *smtp, const struct smtp_reply *reply)
         fail_reply(smtp, reply);
         return;
     }
+    smtp->forwarded = false;
     smtp_set_state(smtp, SMTP_READY);
     smtp->events->ready(smtp->ctx);
 }
@@ -303,17 +315,11 @@ static void on_reply(struct smtp *smtp, const struct smtp_reply *reply)
         states[smtp->state].on_reply(smtp, reply);
 }
 
-/* How many replies the server owes. It may always send one unasked, to take its leave (421). */
-static size_t owed(const struct smtp *smtp)
-{
-    return smtp->state == SMTP_ENVELOPE ? smtp->sent - smtp->answered : 1;
-}
-
 /* What lies in these bytes was sent before any command that they lead us to write: a reply beyond
  * those that are owed now answers nothing, least of all a message that is still with us. */
 void smtp_receive(struct smtp *smtp, const char *bytes, size_t len)
 {
-    size_t at = 0, due = owed(smtp);
+    size_t at = 0, due = smtp_owed(smtp);
     while (at < len && smtp->state != SMTP_CLOSED) {
         size_t used = 0;
         if (smtp->state == SMTP_SECURING) {
@@ -382,6 +388,9 @@ struct smtp *smtp_new(const struct smtp_config *config, const struct smtp_events
     smtp->max_errors = config->max_errors;
     smtp->starttls = config->starttls;
     smtp->login = config->login;
+    smtp->lmtp = config->lmtp;
+    smtp->xclient = config->xclient;
+    smtp->xforward = config->xforward;
     snprintf(smtp->helo, sizeof smtp->helo, "%s", config->helo);
     smtp_reply_reset(&smtp->parser);
     return smtp;
@@ -389,5 +398,9 @@ struct smtp *smtp_new(const struct smtp_config *config, const struct smtp_events
 
 void smtp_free(struct smtp *smtp)
 {
+    if (!smtp)
+        return;
+    free(smtp->takers);
+    free(smtp->chunk);
     free(smtp);
 }

@@ -1,8 +1,10 @@
-/* The client side of one SMTP connection (RFC 5321), without I/O: the server's bytes go in, the
- * client's bytes and events come out. No descriptor, no clock, no global.
+/* The client side of one SMTP or LMTP connection (RFC 5321, 2033), without I/O: the server's bytes
+ * go in, the client's bytes and events come out. No descriptor, no clock, no global.
  *
  *   smtp_new -> greeting, EHLO -> ready -> smtp_start -> recipient... -> want_data -> smtp_body...
  *            -> smtp_body_end -> result -> ready -> smtp_start ... smtp_quit -> closed
+ *
+ * An address that needs an SMTPUTF8 which is not offered is refused here, for itself alone.
  *
  * Events are called from within the functions below; they may call smtp_start, smtp_quit and
  * smtp_body*, but not smtp_free.
@@ -10,11 +12,12 @@
  * The budget: every 5xx that the server answers counts, and never more commands are in flight than
  * errors are still allowed; when they are used up, the session ends by QUIT after the transaction.
  * So a server which drops clients after N errors (Exchange: 5) sees at most `max_errors`, plus one
- * when it refuses a message after its DATA. Recipients that were not asked about for this reason
- * get no `recipient` event. */
+ * when it refuses a message after its DATA. Recipients that were not asked about for this reason,
+ * or because the server wants no more of them in one transaction, get no `recipient` event. */
 #ifndef RELAYD_SMTP_H
 #define RELAYD_SMTP_H
 
+#include "relayd/client.h"
 #include "relayd/extension.h"
 #include "relayd/reply.h"
 
@@ -30,9 +33,11 @@ enum smtp_state {
     SMTP_SECURING, /* 220 came; waits for smtp_secured */
     SMTP_LOGIN,    /* AUTH (RFC 4954): the caller speaks, by smtp_auth and its kin */
     SMTP_READY,
+    SMTP_XCLIENT,  /* the server is told of the client; 220 and EHLO again follow */
+    SMTP_XFORWARD, /* the same; MAIL follows */
     SMTP_ENVELOPE, /* MAIL, RCPT, DATA under way */
-    SMTP_BODY,     /* 354 came; the caller feeds the message */
-    SMTP_FINAL,    /* the terminator is out */
+    SMTP_BODY,     /* 354 came, or it goes by BDAT; the caller feeds the message */
+    SMTP_FINAL,    /* the terminator is out, or the last BDAT */
     SMTP_RSET,
     SMTP_QUIT,
     SMTP_CLOSED,
@@ -50,13 +55,18 @@ enum smtp_outcome {
 
 struct smtp_result {
     enum smtp_outcome outcome;
-    const char *command; /* that the reply was given to: "MAIL", "RCPT", "DATA", "." */
+    const char *command; /* that the reply was given to: "MAIL", "RCPT", "DATA", "BDAT", "." ... */
     const char *text;    /* the reply on one line, or what went wrong; lent */
     int code;            /* of the reply; 0 where there was none */
     bool in_doubt; /* the message was sent whole and no answer came: a duplicate is possible */
 };
 
-enum smtp_verdict { SMTP_ACCEPTED, SMTP_TEMPORARY, SMTP_PERMANENT };
+enum smtp_verdict {
+    SMTP_ACCEPTED,
+    SMTP_TEMPORARY,
+    SMTP_PERMANENT,
+    SMTP_TAKEN, /* LMTP's word behind the message: it has it, whatever becomes of the others */
+};
 
 enum smtp_close {
     SMTP_CLOSED_QUIT,   /* by our QUIT */
@@ -73,8 +83,9 @@ struct smtp_events {
      * smtp_login_failed, or smtp_auth again. It may be called now or later. */
     void (*login)(void *ctx, const struct smtp_reply *reply);
     void (*ready)(void *ctx); /* smtp_start or smtp_quit may be called */
+    /* With LMTP an accepted one gets a second word, behind the message. */
     void (*recipient)(void *ctx, size_t index, enum smtp_verdict verdict, const char *reply);
-    void (*want_data)(void *ctx);
+    void (*want_data)(void *ctx); /* and each time smtp_wants_body becomes true again */
     void (*result)(void *ctx, const struct smtp_result *result);
     void (*closed)(void *ctx, enum smtp_close how, const char *text);   /* the last event */
     void (*trace)(void *ctx, enum smtp_state from, enum smtp_state to); /* may be NULL */
@@ -85,6 +96,8 @@ struct smtp_config {
     unsigned max_errors; /* at least 1 */
     bool starttls;       /* no mail without it */
     bool login;          /* nor without this */
+    bool lmtp;
+    bool xclient, xforward; /* where offered, the server is told of the envelope's client */
 };
 
 struct smtp;
@@ -119,6 +132,9 @@ struct smtp_envelope {
     const char *const *recipients;
     size_t count;  /* at least 1 */
     uint64_t size; /* octets of the message */
+    bool by_data;  /* not by BDAT: Postfix takes a first line "From " for what it is in
+                    * DATA alone, else the header section ends before it has begun */
+    const struct client *client; /* that it came from; NULL: not known */
 };
 
 enum smtp_refusal {
@@ -126,7 +142,8 @@ enum smtp_refusal {
     SMTP_REFUSED_BUSY,    /* not in SMTP_READY */
     SMTP_REFUSED_ADDRESS, /* control character, too long: must not be sent */
     SMTP_REFUSED_SIZE,    /* greater than the server's SIZE */
-    SMTP_REFUSED_UTF8,    /* an address outside ASCII, and the server has no SMTPUTF8 */
+    SMTP_REFUSED_UTF8, /* sender or all recipients outside ASCII, and the server has no SMTPUTF8 */
+    SMTP_REFUSED_CLIENT, /* the session speaks for another client; a new one can take it */
     SMTP_REFUSALS,
 };
 
@@ -136,8 +153,12 @@ enum smtp_refusal smtp_start(struct smtp *smtp, const struct smtp_envelope *enve
 /* A sentence for a person. */
 const char *smtp_refusal_text(enum smtp_refusal refusal);
 
-/* The message, in pieces of any size, after want_data; it is encoded here (relayd/dotencode.h). */
+/* The message, in pieces of any size, after want_data; it is encoded here (relayd/dotencode.h). It
+ * goes by BDAT (RFC 3030) where CHUNKING and PIPELINING are offered: then up to SMTP_CHUNK octets
+ * and a piece are kept here, and smtp_wants_body says when more would only pile up. */
+enum { SMTP_CHUNK = 256 * 1024 };
 void smtp_body(struct smtp *smtp, const char *bytes, size_t len);
+bool smtp_wants_body(const struct smtp *smtp);
 void smtp_body_end(struct smtp *smtp);
 
 void smtp_quit(struct smtp *smtp);

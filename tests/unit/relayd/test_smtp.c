@@ -23,6 +23,7 @@ struct play {
     size_t server_len;
     char *recipients[RECIPIENTS];
     struct smtp_envelope envelope;
+    struct client client;
     char *sender;
 };
 
@@ -70,7 +71,7 @@ static void on_ready(void *ctx)
 
 static void on_recipient(void *ctx, size_t index, enum smtp_verdict verdict, const char *reply)
 {
-    static const char *const names[] = {"accepted", "temporary", "permanent"};
+    static const char *const names[] = {"accepted", "temporary", "permanent", "taken"};
     note(ctx, "E: recipient %zu %s %s", index, names[verdict], reply);
 }
 
@@ -127,14 +128,31 @@ static char *unescaped(const char *word)
     return strdup(buf);
 }
 
+/* "ADDRESS,NAME,HELO" */
+static const struct client *read_client(struct play *p, char *text)
+{
+    char *name = strchr(text, ',');
+    char *helo = strchr(name + 1, ',');
+    p->client = (struct client){.protocol = "ESMTP"};
+    snprintf(p->client.address, sizeof p->client.address, "%.*s", (int)(name - text), text);
+    snprintf(p->client.name, sizeof p->client.name, "%.*s", (int)(helo - name - 1), name + 1);
+    snprintf(p->client.helo, sizeof p->client.helo, "%s", helo + 1);
+    return &p->client;
+}
+
 static void act_start(struct play *p, char *args)
 {
     struct play next = {.envelope = {.size = 0}};
     char *save = NULL;
-    next.sender = unescaped(strtok_r(args, " ", &save));
+    char *word = strtok_r(args, " ", &save);
+    if (strncmp(word, "client=", 7) == 0) {
+        next.envelope.client = read_client(p, word + 7);
+        word = strtok_r(NULL, " ", &save);
+    }
+    next.sender = unescaped(word);
     if (strcmp(next.sender, "<>") == 0)
         next.sender[0] = '\0';
-    for (char *word; (word = strtok_r(NULL, " ", &save));) {
+    while ((word = strtok_r(NULL, " ", &save))) {
         if (strncmp(word, "size=", 5) == 0)
             next.envelope.size = strtoull(word + 5, NULL, 10);
         else
@@ -222,6 +240,9 @@ static void begin(struct play *p, const char *options)
     const char *errors = strstr(options, "errors=");
     if (errors)
         config.max_errors = (unsigned)strtoul(errors + 7, NULL, 10);
+    config.lmtp = strstr(options, "lmtp") != NULL;
+    config.xclient = strstr(options, "xclient") != NULL;
+    config.xforward = strstr(options, "xforward") != NULL;
     config.starttls = strstr(options, "starttls") != NULL;
     config.login = strstr(options, "login") != NULL;
     p->smtp = smtp_new(&config, &events, p);
