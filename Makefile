@@ -103,6 +103,7 @@ deps:
 	    $(SUDO) apt-get update -q && \
 	    $(SUDO) env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends $$missing; \
 	fi
+	@$(PYTHON) -B -m tests.harness.cyrus
 
 run: deps
 	@$(MAKE) --no-print-directory all

@@ -2,7 +2,7 @@
 
 One Dovecot and one Postfix serve a whole run; every test has mailboxes of its own on them, and
 popferry in a directory of its own.  POPFERRY_KEEP=1 keeps the directories; POPFERRY_BIN names
-other programs than build/bin.
+other programs than build/bin; with POPFERRY_REQUIRE_ALL=1 a missing server fails its tests.
 """
 
 import itertools
@@ -13,6 +13,7 @@ import pytest
 
 from tests.harness.ca import Authority
 from tests.harness.dovecot import Dovecot
+from tests.harness.need import missing
 from tests.harness.popferry import BIN, DAEMONS, Popferry
 from tests.harness.postfix import DOMAIN, Postfix
 from tests.harness.process import remove_dir, work_dir
@@ -61,7 +62,7 @@ def pop3(place, authority):
 def postfix(place):
     reason = Postfix.why_not()
     if reason:
-        pytest.skip(reason)
+        missing(reason)
     with Postfix(place / "smtp") as server:
         yield server
 

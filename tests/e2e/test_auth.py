@@ -11,6 +11,7 @@ from tests.harness import cyrus
 from tests.harness.dovecot import Dovecot
 from tests.harness.mail import assert_same, simple
 from tests.harness.mailutils import Mailutils
+from tests.harness.need import missing
 from tests.harness.scripted import CLOSE, ScriptedPop3
 
 PASSWORD = 's3cret pass,="word"'
@@ -318,7 +319,7 @@ def test_server_that_hangs_up_within_the_exchange(clear):
 @pytest.fixture(scope="module")
 def spa(place):
     if not cyrus.pop3d():
-        pytest.skip("there is no cyrus-pop3d to be had")
+        missing("there is no cyrus-pop3d")
     with cyrus.Cyrus(place / "cyrus") as server:
         yield server
 
@@ -359,7 +360,7 @@ def test_ntlm_wrong_password(clear, spa, smtp, auth):
 @pytest.fixture(scope="module")
 def gnu(place):
     if not Mailutils.there():
-        pytest.skip("mailutils-pop3d is not installed")
+        missing("mailutils-pop3d is not installed")
     with Mailutils(place / "mailutils") as server:
         yield server
 

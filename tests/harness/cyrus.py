@@ -53,24 +53,25 @@ EVENTS {{
 
 
 def pop3d():
-    """Where the program is, or None when it can't be had."""
-    installed, unpacked = _BIN / "pop3d", _UNPACKED / "usr/lib/cyrus/bin/pop3d"
-    if installed.exists():
-        return installed
-    if not (_BIN / "master").exists() or not shutil.which("apt-get"):
-        return None
-    if not unpacked.exists():
-        draft = _UNPACKED.with_name(f"cyrus-pop3d.{os.getpid()}")
-        draft.mkdir(parents=True)
-        fetch = ["apt-get", "-o", "APT::Sandbox::User=root", "download", "cyrus-pop3d"]
-        subprocess.run(fetch, cwd=draft, capture_output=True, timeout=120)
+    """Where the program is, or None when `make deps` has not brought it."""
+    places = _BIN / "pop3d", _UNPACKED / "usr/lib/cyrus/bin/pop3d"
+    return next((place for place in places if place.exists()), None)
+
+
+def fetch():
+    """For `make deps`: the package, taken apart below build/."""
+    draft = _UNPACKED.with_name(f"cyrus-pop3d.{os.getpid()}")
+    draft.mkdir(parents=True)
+    argv = ["apt-get", "-o", "APT::Sandbox::User=root", "download", "cyrus-pop3d"]
+    try:
+        subprocess.run(argv, cwd=draft, check=True, timeout=120, stdout=subprocess.DEVNULL)
         for package in draft.glob("*.deb"):
             subprocess.run(["dpkg-deb", "-x", package, draft], check=True)
-        try:
-            draft.rename(_UNPACKED)
-        except OSError:  # somebody else was faster
-            shutil.rmtree(draft)
-    return unpacked if unpacked.exists() else None
+        draft.rename(_UNPACKED)
+    except (OSError, subprocess.SubprocessError) as why:
+        print(f"make deps: no cyrus-pop3d, and no test of NTLM against it ({why});")
+        print("make deps: try `apt-get update`, then `make deps` again")
+    shutil.rmtree(draft, ignore_errors=True)
 
 
 class Cyrus:
@@ -128,3 +129,7 @@ class Cyrus:
         with smtplib.LMTP("127.0.0.1", self._lmtp) as lmtp:
             lmtp.sendmail("from@origin.example", [name], raw)
         return served(raw)
+
+
+if __name__ == "__main__" and not pop3d():
+    fetch()
