@@ -32,7 +32,6 @@ static void add_row(struct table *table, const json_t *item, int64_t now)
 
 int queue_list(struct ctl *ctl, const struct args *args)
 {
-    (void)args;
     static const struct table_column columns[] = {
         {.title = "ID"},
         {.title = "SENDER", .least = 10, .drop = 2},
@@ -50,7 +49,7 @@ int queue_list(struct ctl *ctl, const struct args *args)
         .add_row = add_row,
         .none = "The queue is empty.",
     };
-    return listing_run(ctl, &listing);
+    return listing_run(ctl, &listing, args);
 }
 
 static void print_details(const struct screen *screen, const json_t *item)

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LIST_MAX = 128, IDS_MAX = 200, REPLY_SHOWN = 200 };
+enum { IDS_MAX = 200, REPLY_SHOWN = 200 };
 
 static json_t *time_json(int64_t ms)
 {
@@ -39,7 +39,13 @@ static json_t *queue_json(const struct relay *relay)
                      (json_int_t)ledger_count(relay->d->db, LEDGER_HELD));
 }
 
-static void add_counts(const struct relay *relay, json_t *status)
+static json_t *outgoing_json(struct relay *relay)
+{
+    return json_integer(
+        (json_int_t)backlog_count(&relay->backlog, relay->spool, clock_monotonic()));
+}
+
+static void add_counts(struct relay *relay, json_t *status)
 {
     const struct settle_counts *counts = settle_counts(relay->settle);
     int64_t limit = ledger_fact(relay->d->db, "size-limit", -1);
@@ -47,15 +53,14 @@ static void add_counts(const struct relay *relay, json_t *status)
     (void)json_object_set_new(status, "rejected", json_integer((json_int_t)counts->rejected));
     (void)json_object_set_new(status, "deferrals", json_integer((json_int_t)counts->deferred));
     (void)json_object_set_new(status, "size_limit", limit < 0 ? json_null() : json_integer(limit));
-    (void)json_object_set_new(
-        status, "spool",
-        json_pack("{s:I}", "outgoing", (json_int_t)spool_count(relay->spool, SPOOL_OUTGOING)));
+    (void)json_object_set_new(status, "spool",
+                              json_pack("{s:o}", "outgoing", outgoing_json(relay)));
 }
 
 static json_t *answer_status(struct daemon *d, const json_t *request)
 {
     (void)request;
-    const struct relay *relay = d->state;
+    struct relay *relay = d->state;
     json_t *status = daemon_status(d);
     json_int_t up = (json_int_t)relay_connections(relay);
     (void)json_object_set_new(status, "relay",
@@ -117,60 +122,29 @@ static json_t *item_json(const struct relay *relay, const char *id)
     return item;
 }
 
-/* The LIST_MAX least ids behind a cursor, in order: the directory itself has none. */
-struct least {
-    char ids[LIST_MAX][ID_SIZE];
-    size_t count;
-    bool more;
-};
-
-static void least_add(struct least *least, const char *id)
-{
-    size_t at = least->count;
-    if (at == LIST_MAX) {
-        least->more = true;
-        if (strcmp(id, least->ids[--at]) >= 0)
-            return;
-        least->count--;
-    }
-    for (; at > 0 && strcmp(id, least->ids[at - 1]) < 0; at--)
-        memcpy(least->ids[at], least->ids[at - 1], ID_SIZE);
-    memcpy(least->ids[at], id, ID_SIZE);
-    least->count++;
-}
-
-static bool find_least(const struct relay *relay, const char *after, struct least *least,
-                       struct error *err)
-{
-    char id[ID_SIZE];
-    struct spool_scan *scan = spool_scan_begin(relay->spool, SPOOL_OUTGOING, err);
-    if (!scan)
-        return false;
-    while (spool_scan_next(scan, id))
-        if (strcmp(id, after) > 0)
-            least_add(least, id);
-    spool_scan_end(scan);
-    return true;
-}
-
 static json_t *answer_list(struct daemon *d, const json_t *request)
 {
-    const struct relay *relay = d->state;
+    struct relay *relay = d->state;
     const char *after = json_string_value(json_object_get(request, "after"));
-    struct least least = {.count = 0};
+    struct backlog_page ids;
     struct bus_page page;
     struct error err;
-    if (!find_least(relay, after ? after : "", &least, &err))
+    if (!backlog_list(relay->spool, after ? after : "", &ids, &err))
         return bus_error_from(&err);
     bus_page_begin(&page);
-    const char *cursor = NULL;
-    for (size_t i = 0; i < least.count; i++) {
-        json_t *item = item_json(relay, least.ids[i]);
-        if (item && !bus_page_add(&page, item))
-            return bus_page_end(&page, cursor);
-        cursor = least.ids[i];
+    const char *cursor = ids.more ? ids.cursors[ids.count - 1] : NULL, *last = NULL;
+    for (size_t i = 0; i < ids.count; i++) {
+        json_t *item = item_json(relay, ids.ids[i]);
+        if (item && !bus_page_add(&page, item)) {
+            cursor = last;
+            break;
+        }
+        last = ids.cursors[i];
     }
-    return bus_page_end(&page, least.more ? cursor : NULL);
+    json_t *reply = bus_page_end(&page, cursor);
+    if (!after)
+        (void)json_object_set_new(reply, "total", outgoing_json(relay));
+    return reply;
 }
 
 struct settled_list {

@@ -4,6 +4,7 @@
 #define RELAYD_RELAY_H
 
 #include "lib/daemon.h"
+#include "relayd/backlog.h"
 #include "relayd/login.h"
 #include "relayd/peer.h"
 #include "relayd/queue.h"
@@ -22,6 +23,7 @@ struct relay {
     struct queue *queue; /* NULL while d->once, as all below */
     struct settle *settle;
     struct route route;
+    struct backlog backlog;
     GPtrArray *sessions;  /* struct session */
     struct event *work;   /* there may be something to do */
     struct event *wake;   /* something is due */

@@ -1,8 +1,10 @@
 """The queue before the SMTP server: what a person can do with it, and what it does to fetching."""
 
+import pytest
+
 from tests.harness.mail import normalised, simple
 from tests.harness.popferry import EXIT_FAILED, sleep
-from tests.harness.process import wait_for
+from tests.harness.process import free_port, wait_for
 from tests.harness.scripted import ScriptedPop3, ScriptedSmtp, times
 
 LATER = b"451 4.7.1 not now\r\n"
@@ -85,6 +87,51 @@ def test_hold_says_what_it_cannot(make_ferry):
         assert code == EXIT_FAILED and f"{nobody}: it is not in the queue" in error
         code, _, error = ferry.ctl("queue", "release", nobody)
         assert code == EXIT_FAILED and f"{nobody}: it is not held" in error
+
+
+def put_files(ferry, count):
+    """Into outgoing/, damaged as they are: nothing but their names is known. relayd has no server,
+    so that it leaves them there."""
+    ids = [f"01JD0VSM7N{n:016d}" for n in range(count)]
+    for name in ids:
+        (ferry.spool / "outgoing" / f"{name}.eml").touch()
+    return ids
+
+
+def rows(text):
+    return [line.split()[0] for line in text.splitlines() if line.startswith("01JD0VSM7N")]
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_a_long_queue(make_ferry, up):
+    """In JSON all; for people the first 500 and how many more there are."""
+    ferry = make_ferry(free_port())
+    ids = put_files(ferry, 600)
+    if not up:
+        ferry.stop("relayd")
+    assert [one["id"] for one in ferry.queue()] == ids
+    text = ferry.ctl_ok("queue")
+    assert rows(text) == ids[:500]
+    assert "... and 100 more; --all shows them" in text
+    text = ferry.ctl_ok("queue", "--all")
+    assert rows(text) == ids
+    assert text.count("RECIPIENT") == 2
+    assert "more" not in text
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_a_very_long_queue(make_ferry, up):
+    """More than are sorted: each once."""
+    ferry = make_ferry(free_port())
+    ids = put_files(ferry, 6000)
+    if not up:
+        ferry.stop("relayd")
+    assert sorted(one["id"] for one in ferry.queue()) == ids
+    text = ferry.ctl_ok("queue")
+    assert len(set(rows(text))) == 500
+    assert "... and 5500 more; --all shows them" in text
+    if up:
+        assert ferry.status()["relayd"]["spool"]["outgoing"] == 6000
 
 
 def test_a_queue_over_its_limit_holds_fetching_off(make_ferry):
