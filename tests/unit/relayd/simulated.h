@@ -34,9 +34,9 @@ static struct {
     unsigned connects;   /* begun so far */
     size_t taken;        /* messages, in all */
     int64_t first_taken; /* since this was set to 0 */
-    unsigned short mails[SIM_MESSAGES],
-        copies[SIM_MESSAGES]; /* MAIL commands; 250 to the message */
-    int order[SIM_MESSAGES];  /* of the MAIL commands */
+    /* of each message: MAIL commands, 354 to DATA, 250 to all of it */
+    unsigned short mails[SIM_MESSAGES], bodies[SIM_MESSAGES], copies[SIM_MESSAGES];
+    int order[SIM_MESSAGES]; /* of the MAIL commands */
     size_t ordered;
     bool (*later)(int number); /* 451 to this one, this time */
     struct stream *streams;
@@ -146,6 +146,7 @@ static inline void sim_command(struct stream *stream, const char *line)
         if (strncmp(line, answers[i].verb, 4) == 0)
             sim_say(stream, answers[i].answer);
     stream->in_body = strcmp(line, "DATA") == 0;
+    sim.bodies[stream->number] += stream->in_body;
     stream->hangs_up = strcmp(line, "QUIT") == 0;
 }
 
