@@ -132,7 +132,9 @@ void smtp_put_simple(struct smtp *smtp, const char *verb, enum smtp_state next)
 
 static void enter_hello(struct smtp *smtp, const char *verb, enum smtp_state state)
 {
-    if (smtp_put_command(smtp, verb, smtp->helo, "")) {
+    /* Behind XCLIENT: the server takes its HELO from here (seen in Postfix). */
+    bool other = smtp->active && smtp->speaks_for.helo[0] != '\0';
+    if (smtp_put_command(smtp, verb, other ? smtp->speaks_for.helo : smtp->helo, "")) {
         smtp_set_state(smtp, state);
         smtp_flush(smtp);
     }

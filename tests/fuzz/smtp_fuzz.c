@@ -4,9 +4,9 @@
  * the message before 354, and no lone dot but the terminator.
  *
  *   clang -std=c17 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined \
- *       tests/fuzz/smtp_fuzz.c relayd/smtp.c relayd/smtp_mail.c relayd/reply.c relayd/extension.c \
- *       relayd/dotencode.c spool/address.c $(pkg-config --cflags --libs glib-2.0) -o smtp_fuzz &&
- * ./smtp_fuzz -max_len=4096 */
+ *       tests/fuzz/smtp_fuzz.c relayd/smtp*.c relayd/client.c relayd/reply.c relayd/extension.c \
+ *       relayd/dotencode.c spool/address.c spool/header.c lib/domain.c \
+ *       $(pkg-config --cflags --libs glib-2.0) -o smtp_fuzz && ./smtp_fuzz -max_len=4096 */
 #include "relayd/smtp.h"
 
 #include <stdlib.h>
@@ -69,13 +69,13 @@ static void on_ready(void *ctx)
 static void on_recipient(void *ctx, size_t index, enum smtp_verdict verdict, const char *reply)
 {
     const struct world *w = ctx;
-    must(w->active && index < 3 && verdict <= SMTP_PERMANENT && strlen(reply) >= 3);
+    must(w->active && index < 3 && verdict <= SMTP_TAKEN && strlen(reply) >= 3);
 }
 
 static void on_want_data(void *ctx)
 {
     struct world *w = ctx;
-    must(w->active && !w->in_body);
+    must(w->active);
     w->in_body = true;
 }
 
@@ -109,9 +109,12 @@ static const char *const recipients[] = {"a@c.example", "b@c.example", "c@c.exam
 
 static void start(struct world *w, uint8_t choice)
 {
+    static const struct client client = {.address = "192.0.2.7", .helo = "h.example"};
     static struct smtp_envelope envelope = {.sender = "s@o.example", .recipients = recipients};
     envelope.count = 1 + choice % 3;
     envelope.size = choice;
+    envelope.client = choice & 4 ? &client : NULL;
+    envelope.by_data = choice & 8;
     bool was_ready = smtp_state(w->smtp) == SMTP_READY;
     w->active = w->active || was_ready; /* before the first event can come */
     enum smtp_refusal refusal = smtp_start(w->smtp, &envelope);
@@ -159,9 +162,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct smtp_config config = {.helo = "fuzz.test",
                                  .max_errors = 1 + data[0] % 8,
                                  .starttls = data[0] & 128,
-                                 .login = data[0] & 64};
+                                 .login = data[0] & 64,
+                                 .lmtp = data[1] & 1,
+                                 .xclient = data[1] & 2,
+                                 .xforward = data[1] & 4};
     w.smtp = smtp_new(&config, &events, &w);
-    for (size_t at = 1; at < size;) {
+    for (size_t at = 2; at < size;) {
         uint8_t what = data[at++];
         at += act(&w, what, data + at, size - at);
         must(smtp_patience(w.smtp) > 0);
