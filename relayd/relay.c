@@ -157,6 +157,14 @@ static size_t count_sessions(const struct relay *relay, size_t *busy)
     return up;
 }
 
+static size_t count_by(const struct relay *relay, bool (*is)(const struct session *session))
+{
+    size_t count = 0;
+    for (guint i = 0; i < relay->sessions->len; i++)
+        count += is(g_ptr_array_index(relay->sessions, i));
+    return count;
+}
+
 /* A server in trouble gets one message at a time. */
 static bool may_give(const struct relay *relay)
 {
@@ -212,8 +220,11 @@ static void on_ready(void *arg, struct session *session)
 {
     struct relay *relay = arg;
     relay->proven = true;
-    if (session_messages(session) == 0)
+    if (session_messages(session) == 0) {
         learn_offers(relay, session);
+        route_admitted(&relay->route, clock_monotonic(), count_by(relay, session_greeted),
+                       (size_t)relay->d->conf->relay.sessions);
+    }
     if (give_message(relay, session))
         return;
     /* A probe without mail: its EHLO has been answered, and nothing better can be learnt. */
@@ -264,6 +275,17 @@ static bool may_end(void *arg, struct session *session)
     return settle_durable(relay->settle, session_ticket(session));
 }
 
+/* What never got ready while others are well says that there are enough of them. */
+static void judge_connection(struct relay *relay, const struct session *session, const char *why)
+{
+    int64_t now = clock_monotonic();
+    size_t well = count_by(relay, session_greeted);
+    if (well > 0 && !session_was_ready(session) && !route_in_trouble(&relay->route))
+        route_crowded(&relay->route, now, well, why);
+    else
+        route_failed(&relay->route, now, why);
+}
+
 static void on_ended(void *arg, struct session *session, enum smtp_close how, const char *text)
 {
     struct relay *relay = arg;
@@ -272,7 +294,7 @@ static void on_ended(void *arg, struct session *session, enum smtp_close how, co
         route_refused(&relay->route, clock_monotonic(), text);
     }
     if (how == SMTP_CLOSED_FAILED && session_messages(session) == 0)
-        route_failed(&relay->route, clock_monotonic(), text);
+        judge_connection(relay, session, text);
     LOG(LOG_DETAIL, "session-ended", KV("how", text),
         KVN("messages", (long long)session_messages(session)));
     arm(relay->reaper, 0);
@@ -375,10 +397,13 @@ static void arm_wake(struct relay *relay)
     int64_t wait = CLOCK_MINUTE, now = clock_now();
     int64_t due = ledger_next_due(relay->d->db, now);
     int64_t pause = relay->route.next_at - clock_monotonic();
+    int64_t crowd = relay->route.more_at - clock_monotonic();
     if (due > 0 && due - now < wait)
         wait = due - now;
     if (pause > 0 && pause < wait)
         wait = pause;
+    if (crowd > 0 && crowd < wait)
+        wait = crowd;
     arm(relay->wake, wait + 1);
 }
 

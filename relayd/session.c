@@ -398,6 +398,11 @@ bool session_was_ready(const struct session *session)
     return session->was_ready;
 }
 
+bool session_greeted(const struct session *session)
+{
+    return !session->over && smtp_state(session->smtp) != SMTP_GREETING;
+}
+
 bool session_over(const struct session *session)
 {
     return session->over;

@@ -47,6 +47,7 @@ void session_quit(struct session *session);
 
 bool session_idle(const struct session *session);      /* ready and without a message */
 bool session_was_ready(const struct session *session); /* EHLO was answered well */
+bool session_greeted(const struct session *session);   /* by 220, and it is not over */
 bool session_over(const struct session *session);
 size_t session_messages(const struct session *session); /* with a result so far */
 /* Where it stands, or stood when it ended: "connect", or a state of the SMTP core. */
