@@ -90,7 +90,7 @@ SOURCES := $(wildcard lib/*.[ch] spool/*.[ch] fetcherd/*.[ch] hygiene/*.[ch] rel
 
 PACKAGES := build-essential pkg-config libevent-dev libssl-dev libzmq3-dev libsqlite3-dev libsodium-dev libgmime-3.0-dev \
             libjansson-dev libconfuse-dev libgsasl-dev libcmocka-dev clang-format clang-tidy cppcheck python3 python3-pytest python3-pytest-xdist python3-zmq \
-            dovecot-core dovecot-pop3d cyrus-common libsasl2-modules sasl2-bin mailutils-pop3d postfix s6 fakeroot openssl
+            dovecot-core dovecot-pop3d dovecot-lmtpd libgnutls-dane0 cyrus-common libsasl2-modules sasl2-bin mailutils-pop3d postfix s6 fakeroot openssl
 SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # Postfix comes without a configuration, so that installing it starts no mail server; tests bring their own.
@@ -103,7 +103,7 @@ deps:
 	    $(SUDO) apt-get update -q && \
 	    $(SUDO) env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends $$missing; \
 	fi
-	@$(PYTHON) -B -m tests.harness.cyrus
+	@$(PYTHON) -B -m tests.harness.package
 
 run: deps
 	@$(MAKE) --no-print-directory all

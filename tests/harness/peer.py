@@ -13,7 +13,6 @@ from .process import Process, free_port, wait_for, wait_listening
 
 ROOT = os.geteuid() == 0
 _UNSHARE = ["unshare", "-m"] if ROOT else ["unshare", "-Urm"]
-_TRACE = 3  # fields that a delivery puts in front: Return-Path, the recipient, Received
 
 
 @cache
@@ -35,6 +34,15 @@ def fields(raw, name=NAME):
         found.append(match[0])
         raw = raw[match.end() :]
     return found, raw
+
+
+def _untraced(raw):
+    """(recipient, message) of what was delivered: in front are, perhaps, Return-Path, then a field
+    with the recipient, then Received."""
+    head = fields(raw)[0]
+    at = next(n for n, one in enumerate(head) if one.startswith(b"Received:"))
+    recipient = head[at - 1].split(b":", 1)[1].strip().decode()
+    return recipient, raw[sum(map(len, head[: at + 1])) :]
 
 
 class Peer:
@@ -129,10 +137,7 @@ class Peer:
         found = {}
         for path in sorted((self.home / "mail/new").iterdir()):
             if path not in self._known:
-                raw = path.read_bytes()
-                trace = fields(raw)[0][:_TRACE]
-                recipient = trace[1].split(b":", 1)[1].strip().decode()
-                self._known[path] = recipient, raw[sum(map(len, trace)) :]
+                self._known[path] = _untraced(path.read_bytes())
             recipient, message = self._known[path]
             found.setdefault(recipient, []).append(message)
         return found
