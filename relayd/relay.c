@@ -240,6 +240,14 @@ static bool ended_between(const struct session *session, const struct smtp_resul
     return session_messages(session) > 1 && strcmp(result->command, "MAIL") == 0;
 }
 
+/* So does one that answers 452 to MAIL then (OpenSMTPD, after a hundred). Were it full itself, the
+ * first MAIL of the next session would be told so too. */
+static bool has_had_enough(const struct session *session, const struct smtp_result *result)
+{
+    return session_messages(session) > 1 && result->code == 452 &&
+           strcmp(result->command, "MAIL") == 0;
+}
+
 static void judge_route(struct relay *relay, const struct attempt *attempt,
                         const struct smtp_result *result)
 {
@@ -254,6 +262,10 @@ static void on_result(void *arg, struct session *session, struct attempt *attemp
                       const struct smtp_result *result)
 {
     struct relay *relay = arg;
+    if (has_had_enough(session, result)) {
+        put_back(relay, session, attempt);
+        return;
+    }
     judge_route(relay, attempt, result);
     if (result->in_doubt)
         LOG(LOG_WARN, "possible-duplicate", KV("id", attempt->id), KV("error", result->text));

@@ -163,6 +163,7 @@ def test_opensmtpd_takes_a_hundred_a_session(peers, to_peer, pop3, user):
     ferry = to_peer(server, sessions=1)
     count = 2 * server.messages_per_connection + 20
     all_of_it(ferry, pop3, server, user, [simple(f"number {n}") for n in range(count)])
+    assert not ferry.events("relayd", "deferred")
 
 
 def test_opensmtpd_ends_the_session_in_a_long_line(peers, to_peer, pop3, user):
