@@ -156,8 +156,9 @@ def main():
         bench.restart()
         bench.wait_window(chosen.files)
         show("the same behind a restart")
-        rate = bench.serve(min(chosen.deliver, chosen.files))
-        show(f"{chosen.deliver} of them taken by a server, {rate:.0f} a second")
+        count = min(chosen.deliver, chosen.files)
+        rate = bench.serve(count)
+        show(f"{count} of them taken by a server, {rate:.0f} a second")
     finally:
         bench.stop()
         shutil.rmtree(home, ignore_errors=True)
