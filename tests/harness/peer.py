@@ -36,7 +36,7 @@ def fields(raw, name=NAME):
     return found, raw
 
 
-def _untraced(raw):
+def untraced(raw):
     """(recipient, message) of what was delivered: in front are, perhaps, Return-Path, then a field
     with the recipient, then Received."""
     head = fields(raw)[0]
@@ -137,7 +137,7 @@ class Peer:
         found = {}
         for path in sorted((self.home / "mail/new").iterdir()):
             if path not in self._known:
-                self._known[path] = _untraced(path.read_bytes())
+                self._known[path] = untraced(path.read_bytes())
             recipient, message = self._known[path]
             found.setdefault(recipient, []).append(message)
         return found
