@@ -115,7 +115,7 @@ static bool put_password(const struct ctl *ctl, const struct args *args, bool tw
     char *password = password_read(args->value[OPTION_PASSWORD_STDIN] != NULL, twice, problem);
     if (password == NULL)
         return false;
-    char *sealed = password_seal(ctl, args->words[0], password, problem);
+    char *sealed = password_seal(ctl, "fetcherd", args->words[0], password, problem);
     secret_wipe(password);
     if (sealed == NULL)
         return false;

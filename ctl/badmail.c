@@ -25,7 +25,6 @@ static void add_row(struct table *table, const json_t *item, int64_t now)
 
 int badmail_list(struct ctl *ctl, const struct args *args)
 {
-    (void)args;
     static const struct table_column columns[] = {
         {.title = "ID"},
         {.title = "SINCE"},
@@ -44,7 +43,7 @@ int badmail_list(struct ctl *ctl, const struct args *args)
         .add_row = add_row,
         .none = "No message is in quarantine.",
     };
-    return listing_run(ctl, &listing);
+    return listing_run(ctl, &listing, args);
 }
 
 static void print_preview(const struct screen *screen, const json_t *lines)

@@ -179,13 +179,6 @@ static json_t *ask_target(void *arg, json_t *request, struct problem *problem)
     return call_daemon(target->ctl, target->daemon, request, CALL_ANYHOW, problem);
 }
 
-bool call_items(const struct ctl *ctl, const char *daemon, json_t *request, call_item_fn *fn,
-                void *arg, struct problem *problem)
-{
-    struct target target = {ctl, daemon};
-    return call_pages(ask_target, &target, request, fn, arg, problem);
-}
-
 static bool append(void *arg, json_t *item)
 {
     json_array_append(arg, item);
@@ -195,8 +188,9 @@ static bool append(void *arg, json_t *item)
 json_t *call_list(const struct ctl *ctl, const char *daemon, json_t *request,
                   struct problem *problem)
 {
+    struct target target = {ctl, daemon};
     json_t *list = json_array();
-    if (call_items(ctl, daemon, request, append, list, problem))
+    if (call_pages(ask_target, &target, request, append, list, problem))
         return list;
     json_decref(list);
     return NULL;

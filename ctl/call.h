@@ -20,17 +20,13 @@ MUST_CHECK json_t *call_daemon(const struct ctl *ctl, const char *daemon, json_t
 /* One item of a longer answer; false ends the walk. The item is only lent. */
 typedef bool call_item_fn(void *arg, json_t *item);
 /* Asks once for each page ("after" is the "next" of the page before) and calls fn for every item.
- * Takes over request. */
-MUST_CHECK bool call_items(const struct ctl *ctl, const char *daemon, json_t *request,
-                           call_item_fn *fn, void *arg, struct problem *problem);
-/* The same into one array; NULL with problem filled in. */
-MUST_CHECK json_t *call_list(const struct ctl *ctl, const char *daemon, json_t *request,
-                             struct problem *problem);
-
-/* The walk itself, over any way of asking; ask takes over its request. */
+ * Takes over request, and ask takes over each that it is given. */
 typedef json_t *call_ask_fn(void *ask_arg, json_t *request, struct problem *problem);
 MUST_CHECK bool call_pages(call_ask_fn *ask, void *ask_arg, json_t *request, call_item_fn *fn,
                            void *arg, struct problem *problem);
+/* The same, of a daemon, into one array; NULL with problem filled in. */
+MUST_CHECK json_t *call_list(const struct ctl *ctl, const char *daemon, json_t *request,
+                             struct problem *problem);
 
 /* A request {"cmd": cmd}. */
 json_t *call_request(const char *cmd);

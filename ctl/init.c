@@ -142,7 +142,8 @@ static bool make_spool(const struct init *init, struct problem *problem)
 }
 
 /* What daemons keep in the state directory. */
-static const char *const state_files[] = {"fetcherd.key", "fetcherd.db", "hygiene.db", "relayd.db"};
+static const char *const state_files[] = {"fetcherd.key", "fetcherd.db", "hygiene.db", "relayd.key",
+                                          "relayd.db"};
 #define STATE_FILES (sizeof state_files / sizeof state_files[0])
 
 static bool make_ledgers(const struct init *init, struct problem *problem)

@@ -1,5 +1,6 @@
 /* Lists of messages, page by page. */
 #include "ctl/listing.h"
+#include "ctl/field.h"
 #include "lib/clock.h"
 #include "spool/id.h"
 #include <ctype.h>
@@ -8,9 +9,10 @@
 struct walk {
     const struct ctl *ctl;
     const struct listing *listing;
+    bool all;
     struct table *table;
     int64_t now;
-    uint64_t seen;
+    int64_t seen, total; /* total: as the daemon says with the first page, 0 when it does not */
 };
 
 static bool take_json(void *arg, json_t *item)
@@ -21,13 +23,39 @@ static bool take_json(void *arg, json_t *item)
     return true;
 }
 
+/* Of a list without end each LISTING_ROWS are a table of their own: widths can't wait for all. */
+static void print_full_table(struct walk *walk)
+{
+    table_print(walk->table, &walk->ctl->screen);
+    table_free(walk->table);
+    walk->table = table_new(walk->listing->columns);
+}
+
 static bool take_row(void *arg, json_t *item)
 {
     struct walk *walk = arg;
-    if (walk->seen++ == LISTING_ROWS)
-        return false; /* enough to read; a queue may hold a million */
+    if (table_rows(walk->table) == LISTING_ROWS) {
+        if (!walk->all) {
+            walk->seen++;
+            return false; /* enough to read; a queue may hold a million */
+        }
+        print_full_table(walk);
+    }
     walk->listing->add_row(walk->table, item, walk->now);
+    walk->seen++;
     return true;
+}
+
+static void print_rest(const struct walk *walk)
+{
+    int64_t more = walk->total - LISTING_ROWS;
+    FILE *out = walk->ctl->screen.out;
+    if (walk->all || walk->seen <= LISTING_ROWS)
+        return;
+    if (more > 0)
+        fprintf(out, "... and %lld more; --all shows them\n", (long long)more);
+    else
+        fprintf(out, "... and more; --all shows them\n");
 }
 
 static void print_end(const struct walk *walk)
@@ -41,17 +69,27 @@ static void print_end(const struct walk *walk)
         fprintf(out, "%s\n", walk->listing->none);
     else
         table_print(walk->table, &walk->ctl->screen);
-    if (walk->seen > LISTING_ROWS)
-        fprintf(out, "... and more: these are the oldest %d; --json lists them all\n",
-                LISTING_ROWS);
+    print_rest(walk);
 }
 
-int listing_run(const struct ctl *ctl, const struct listing *listing)
+static json_t *ask_page(void *arg, json_t *request, struct problem *problem)
+{
+    struct walk *walk = arg;
+    json_t *reply = call_daemon(walk->ctl, walk->listing->daemon, request, CALL_ANYHOW, problem);
+    if (reply != NULL && walk->total == 0)
+        walk->total = field_int(reply, "total");
+    return reply;
+}
+
+int listing_run(const struct ctl *ctl, const struct listing *listing, const struct args *args)
 {
     struct problem problem;
-    struct walk walk = {
-        .ctl = ctl, .listing = listing, .table = table_new(listing->columns), .now = clock_now()};
-    bool ok = call_items(ctl, listing->daemon, call_request(listing->cmd),
+    struct walk walk = {.ctl = ctl,
+                        .listing = listing,
+                        .all = args->value[OPTION_ALL] != NULL,
+                        .table = table_new(listing->columns),
+                        .now = clock_now()};
+    bool ok = call_pages(ask_page, &walk, call_request(listing->cmd),
                          ctl->json ? take_json : take_row, &walk, &problem);
     if (ok)
         print_end(&walk);

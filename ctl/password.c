@@ -103,14 +103,14 @@ char *password_read(bool from_stdin, bool twice, struct problem *problem)
     return password;
 }
 
-char *password_seal(const struct ctl *ctl, const char *account, const char *password,
-                    struct problem *problem)
+char *password_seal(const struct ctl *ctl, const char *daemon, const char *name,
+                    const char *password, struct problem *problem)
 {
-    json_t *reply = call_daemon(ctl, "fetcherd", call_request("pubkey"), CALL_ANYHOW, problem);
+    json_t *reply = call_daemon(ctl, daemon, call_request("pubkey"), CALL_ANYHOW, problem);
     if (reply == NULL)
         return NULL;
     struct error err = {0};
-    char *sealed = secret_seal(field_text(reply, "public_key"), account, password, &err);
+    char *sealed = secret_seal(field_text(reply, "public_key"), name, password, &err);
     if (sealed == NULL)
         (void)problem_set(problem, CTL_FAILED, "%s", err.text);
     json_decref(reply);

@@ -9,8 +9,9 @@
  * `twice`. The caller gives it back to secret_wipe. NULL with problem filled in. */
 MUST_CHECK char *password_read(bool from_stdin, bool twice, struct problem *problem);
 
-/* Seals it to fetcherd's public key, under the account's name. The caller frees the result. */
-MUST_CHECK char *password_seal(const struct ctl *ctl, const char *account, const char *password,
-                               struct problem *problem);
+/* Seals it to the public key of a daemon, under the name of what it is for: an account, or the
+ * relay's user. The caller frees the result. */
+MUST_CHECK char *password_seal(const struct ctl *ctl, const char *daemon, const char *name,
+                               const char *password, struct problem *problem);
 
 #endif

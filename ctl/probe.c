@@ -1,5 +1,5 @@
-/* Looking at a mailbox without touching it: `account test` and `mailbox`. fetcherd does it and
- * gives a ticket; here it is asked until it is done. */
+/* Looking at a mailbox without touching it, or at the SMTP server: `account test`, `mailbox` and
+ * `relay test`. The daemon does it and gives a ticket; here it is asked until it is done. */
 #include "ctl/call.h"
 #include "ctl/field.h"
 #include "ctl/table.h"
@@ -23,13 +23,14 @@ static void say_waiting(const struct ctl *ctl, const char *text)
 }
 
 /* {"done":true,"result":{...}}; NULL with problem filled in. */
-static json_t *wait_for(const struct ctl *ctl, int64_t ticket, struct problem *problem)
+static json_t *wait_for(const struct ctl *ctl, const char *daemon, int64_t ticket,
+                        struct problem *problem)
 {
     int64_t give_up = clock_monotonic() + PATIENCE;
     for (;;) {
         json_t *request =
             json_pack("{s:s, s:I}", "cmd", "probe.report", "ticket", (json_int_t)ticket);
-        json_t *report = call_daemon(ctl, "fetcherd", request, CALL_RUNNING, problem);
+        json_t *report = call_daemon(ctl, daemon, request, CALL_RUNNING, problem);
         if (report == NULL || field_true(report, "done")) {
             say_waiting(ctl, NULL);
             return report;
@@ -38,7 +39,7 @@ static json_t *wait_for(const struct ctl *ctl, int64_t ticket, struct problem *p
                                                      : "asking the server");
         json_decref(report);
         if (clock_monotonic() > give_up) {
-            (void)problem_set(problem, CTL_FAILED, "fetcherd does not come to an end with it");
+            (void)problem_set(problem, CTL_FAILED, "%s does not come to an end with it", daemon);
             return NULL;
         }
         (void)nanosleep(&(struct timespec){.tv_nsec = LOOK_EVERY * 1000000L}, NULL);
@@ -46,16 +47,16 @@ static json_t *wait_for(const struct ctl *ctl, int64_t ticket, struct problem *p
 }
 
 /* The result, and the ticket; NULL with problem filled in. */
-static json_t *probe(const struct ctl *ctl, const char *name, int64_t *ticket,
+static json_t *probe(const struct ctl *ctl, const char *daemon, const char *name, int64_t *ticket,
                      struct problem *problem)
 {
     json_t *request = json_pack("{s:s, s:s}", "cmd", "probe", "name", name);
-    json_t *reply = call_daemon(ctl, "fetcherd", request, CALL_RUNNING, problem);
+    json_t *reply = call_daemon(ctl, daemon, request, CALL_RUNNING, problem);
     if (reply == NULL)
         return NULL;
     *ticket = field_int(reply, "ticket");
     json_decref(reply);
-    json_t *report = wait_for(ctl, *ticket, problem);
+    json_t *report = wait_for(ctl, daemon, *ticket, problem);
     json_t *result = json_incref(json_object_get(report, "result"));
     json_decref(report);
     return result;
@@ -197,11 +198,11 @@ static void print_test(const struct ctl *ctl, const json_t *result)
     print_verdict(ctl, result);
 }
 
-int account_test(struct ctl *ctl, const struct args *args)
+static int test(struct ctl *ctl, const char *daemon, const char *name)
 {
     struct problem problem;
     int64_t ticket;
-    json_t *result = probe(ctl, args->words[0], &ticket, &problem);
+    json_t *result = probe(ctl, daemon, name, &ticket, &problem);
     if (result == NULL)
         return problem_report(&problem);
     bool ok = field_true(result, "ok");
@@ -211,6 +212,17 @@ int account_test(struct ctl *ctl, const struct args *args)
         print_test(ctl, result);
     json_decref(result);
     return ok ? CTL_DONE : CTL_FAILED;
+}
+
+int account_test(struct ctl *ctl, const struct args *args)
+{
+    return test(ctl, "fetcherd", args->words[0]);
+}
+
+int relay_test(struct ctl *ctl, const struct args *args)
+{
+    (void)args;
+    return test(ctl, "relayd", "");
 }
 
 /* --- mailbox ------------------------------------------------------------------------------ */
@@ -269,7 +281,7 @@ int mailbox_run(struct ctl *ctl, const struct args *args)
 {
     struct problem problem;
     int64_t ticket;
-    json_t *result = probe(ctl, args->words[0], &ticket, &problem);
+    json_t *result = probe(ctl, "fetcherd", args->words[0], &ticket, &problem);
     if (result == NULL)
         return problem_report(&problem);
     if (!field_true(result, "ok")) {

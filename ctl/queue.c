@@ -8,6 +8,8 @@
 
 static const char *next_attempt(const json_t *item, int64_t now, char buf[static PRINT_SHORT])
 {
+    if (strcmp(field_text(item, "state"), "held") == 0)
+        return "held";
     int64_t at = field_time(item, "next_attempt");
     return at > now ? print_when(at, now, buf) : "now";
 }
@@ -30,7 +32,6 @@ static void add_row(struct table *table, const json_t *item, int64_t now)
 
 int queue_list(struct ctl *ctl, const struct args *args)
 {
-    (void)args;
     static const struct table_column columns[] = {
         {.title = "ID"},
         {.title = "SENDER", .least = 10, .drop = 2},
@@ -48,12 +49,12 @@ int queue_list(struct ctl *ctl, const struct args *args)
         .add_row = add_row,
         .none = "The queue is empty.",
     };
-    return listing_run(ctl, &listing);
+    return listing_run(ctl, &listing, args);
 }
 
 static void print_details(const struct screen *screen, const json_t *item)
 {
-    char text[16384], small[PRINT_SHORT];
+    char text[16384], small[PRINT_SHORT], when[PRINT_SHORT];
     int64_t now = clock_now(), next = field_time(item, "next_attempt");
     const char *sender = field_text(item, "sender");
     print_field(screen, "id", field_text(item, "id"));
@@ -66,7 +67,7 @@ static void print_details(const struct screen *screen, const json_t *item)
     print_field(screen, "attempts", print_number(field_int(item, "attempts"), small));
     (void)snprintf(text, sizeof text, "%s (%s)", field_text(item, "next_attempt"),
                    next > now ? print_when(next, now, small) : "now");
-    print_field(screen, "next", next > 0 ? text : "now");
+    print_field(screen, "next", next > 0 ? text : next_attempt(item, now, when));
     print_field(screen, "last reply", field_text(item, "last_reply"));
     size_t i;
     const json_t *settled;
@@ -102,6 +103,77 @@ int queue_show(struct ctl *ctl, const struct args *args)
         print_details(&ctl->screen, item);
     json_decref(reply);
     return CTL_DONE;
+}
+
+/* Asks relayd for as many ids as it takes at once; all that is "done" and "failed" is gathered. */
+static bool act_on(const struct ctl *ctl, const char *cmd, const char *done, const json_t *ids,
+                   json_t *all, struct problem *problem)
+{
+    size_t total = json_array_size(ids);
+    for (size_t at = 0; at < total; at += IDS_A_REQUEST) {
+        json_t *some = json_array(), *request = call_request(cmd);
+        for (size_t i = at; i < total && i < at + IDS_A_REQUEST; i++)
+            json_array_append(some, json_array_get(ids, i));
+        json_object_set_new(request, "ids", some);
+        json_t *reply = call_daemon(ctl, "relayd", request, CALL_ANYHOW, problem);
+        if (reply == NULL)
+            return false;
+        json_array_extend(json_object_get(all, done), json_object_get(reply, done));
+        json_object_update(json_object_get(all, "failed"), json_object_get(reply, "failed"));
+        json_decref(reply);
+    }
+    return true;
+}
+
+static void print_acted(FILE *out, const char *done, const json_t *all)
+{
+    size_t i;
+    const json_t *id;
+    json_array_foreach(json_object_get(all, done), i, id)
+    {
+        fprintf(out, "%s %s\n", json_string_value(id), done);
+    }
+}
+
+static bool report_failed(const json_t *all)
+{
+    const char *id;
+    json_t *why, *failed = json_object_get(all, "failed");
+    json_object_foreach(failed, id, why)
+    {
+        (void)command_fail(CTL_FAILED, "%s: %s", id, json_string_value(why));
+    }
+    return json_object_size(failed) > 0;
+}
+
+static int act(const struct ctl *ctl, const struct args *args, const char *cmd, const char *done)
+{
+    struct problem problem;
+    json_t *ids = listing_ids(args->words, args->count, &problem);
+    if (ids == NULL)
+        return problem_report(&problem);
+    json_t *all = json_pack("{s:[], s:{}}", done, "failed");
+    bool ok = act_on(ctl, cmd, done, ids, all, &problem);
+    if (ctl->json)
+        print_json(all);
+    else
+        print_acted(ctl->screen.out, done, all);
+    bool failed = report_failed(all);
+    json_decref(ids);
+    json_decref(all);
+    if (!ok)
+        return problem_report(&problem);
+    return failed ? CTL_FAILED : CTL_DONE;
+}
+
+int queue_hold(struct ctl *ctl, const struct args *args)
+{
+    return act(ctl, args, "queue.hold", "held");
+}
+
+int queue_release(struct ctl *ctl, const struct args *args)
+{
+    return act(ctl, args, "queue.release", "released");
 }
 
 /* {"cmd":"retry","ids":[...]}, as many as relayd takes at once; how many it found goes to count. */

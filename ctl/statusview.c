@@ -40,9 +40,14 @@ static void hygiene_line(const json_t *reply, char *buf, size_t size)
 
 static void relayd_line(const json_t *reply, char *buf, size_t size)
 {
-    (void)snprintf(buf, size, "to %s; %lld connections, %lld put off", field_text(reply, "relay"),
+    const json_t *queue = json_object_get(reply, "queue");
+    long long held = (long long)field_int(queue, "held");
+    char kept[32] = "";
+    if (held > 0)
+        (void)snprintf(kept, sizeof kept, ", %lld held", held);
+    (void)snprintf(buf, size, "to %s; %lld connections, %lld put off%s", field_text(reply, "relay"),
                    (long long)field_int(reply, "connections"),
-                   (long long)field_int(json_object_get(reply, "queue"), "deferred"));
+                   (long long)field_int(queue, "deferred"), kept);
 }
 
 static void print_daemon(const struct screen *screen, const char *name, const json_t *reply,

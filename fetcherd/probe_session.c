@@ -14,6 +14,7 @@
 #include "fetcherd/watch.h"
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/tls_report.h"
 
 #define DEADLINE    (2 * CLOCK_MINUTE) /* from the connection on */
 #define LOOK        200                /* ms between looks whether the poll has ended */
@@ -50,29 +51,13 @@ static json_t *safe_string(const char *text)
     return json_string(log_escape(safe, sizeof safe, text, strlen(text)));
 }
 
-static json_t *time_string(int64_t ms)
-{
-    char text[CLOCK_TEXT_SIZE];
-    return json_string(clock_text(ms, text));
-}
-
 static void report_tls(struct probe *p)
 {
     struct tls_facts facts;
 
     if (!p->stream || !stream_tls_facts(p->stream, &facts))
         return;
-    if (facts.version[0]) {
-        json_object_set_new(p->result, "version", json_string(facts.version));
-        json_object_set_new(p->result, "cipher", safe_string(facts.cipher));
-        json_object_set_new(p->result, "resumed", json_boolean(facts.resumed));
-    }
-    json_object_set_new(
-        p->result, "certificate",
-        json_pack("{s:o, s:o, s:o, s:o, s:o, s:s}", "subject", safe_string(facts.subject), "issuer",
-                  safe_string(facts.issuer), "names", safe_string(facts.names), "from",
-                  time_string(facts.begins), "until", time_string(facts.ends), "pin", facts.pin));
-    if (facts.version[0] && facts.ends - clock_now() < 14 * CLOCK_DAY)
+    if (tls_report(p->result, &facts))
         warn(p, "the certificate will expire within two weeks");
 }
 

@@ -1,7 +1,8 @@
 /* What fetching depends on elsewhere.
  *
  * Promises: the last size limit that the SMTP server named survives a restart and relayd's absence;
- * an answer that does not come changes nothing. */
+ * an answer that does not come changes nothing; what is low or full has to be well clear of its
+ * limit again before fetching goes on, so that it does not flap. */
 #include "fetcherd/watch.h"
 
 #include <stdlib.h>
@@ -22,8 +23,10 @@ struct relay_watch {
     void (*ready)(struct fetcherd *f); /* NULL once called */
     struct event *timer;
     uint64_t size_limit; /* as relayd told; 0: unknown */
+    uint64_t outgoing;   /* as relayd told */
     bool circuit_open;
-    bool held; /* as last logged */
+    bool disk_low, queue_full; /* as last found */
+    bool held;                 /* as last logged */
 };
 
 uint64_t watch_size_limit(const struct relay_watch *w)
@@ -35,19 +38,44 @@ uint64_t watch_size_limit(const struct relay_watch *w)
     return w->size_limit ? w->size_limit : DEFAULT_LIMIT;
 }
 
-const char *watch_disk_low(const struct relay_watch *w)
+static void look_at_disk(struct relay_watch *w)
 {
-    bool low = spool_free_bytes(w->f->spool) < DISK_MARGIN + watch_size_limit(w);
-    return low ? "the spool's disk is nearly full" : NULL;
+    uint64_t margin = DISK_MARGIN + watch_size_limit(w);
+    if (w->disk_low)
+        margin += margin / 4;
+    w->disk_low = spool_free_bytes(w->f->spool) < margin;
 }
 
-const char *watch_holding_off(const struct relay_watch *w)
+/* What lies before hygiene is on its way to outgoing/: it counts, and it is known when relayd is
+ * silent. */
+static void look_at_queue(struct relay_watch *w)
+{
+    uint64_t limit = (uint64_t)fetcherd_conf(w->f)->relay.queue_limit, waiting;
+
+    w->queue_full = w->queue_full && limit > 0;
+    if (limit == 0)
+        return;
+    waiting = ledger_spooled_count(w->f->ledger, 0);
+    if (w->outgoing > waiting)
+        waiting = w->outgoing;
+    w->queue_full = waiting > (w->queue_full ? limit - limit / 4 : limit);
+}
+
+const char *watch_disk_low(struct relay_watch *w)
+{
+    look_at_disk(w);
+    return w->disk_low ? "the spool's disk is nearly full" : NULL;
+}
+
+const char *watch_holding_off(struct relay_watch *w)
 {
     const char *disk = watch_disk_low(w);
 
     if (disk)
         return disk;
-    return w->circuit_open ? "the SMTP server does not take mail at present" : NULL;
+    if (w->circuit_open)
+        return "the SMTP server does not take mail at present";
+    return w->queue_full ? "the queue is over relay.queue-limit" : NULL;
 }
 
 static void log_change(struct relay_watch *w)
@@ -71,8 +99,12 @@ static void on_answer(void *arg, const json_t *reply)
         w->size_limit = (uint64_t)limit;
         ledger_set_number(w->f->ledger, "size-limit", limit);
     }
-    if (reply)
+    if (reply) {
+        const json_t *spool = json_object_get(reply, "spool");
         w->circuit_open = circuit && strcmp(circuit, "open") == 0;
+        w->outgoing = (uint64_t)json_integer_value(json_object_get(spool, "outgoing"));
+    }
+    look_at_queue(w);
     log_change(w);
     if (w->ready) {
         void (*ready)(struct fetcherd *) = w->ready;

@@ -1,5 +1,5 @@
 /* What fetching depends on elsewhere: how large a message the SMTP server takes, whether it takes
- * mail at all, and whether there is room in the spool. */
+ * mail at all, how much waits for it, and whether there is room in the spool. */
 #ifndef FETCHERD_WATCH_H
 #define FETCHERD_WATCH_H
 
@@ -19,9 +19,9 @@ void watch_free(struct relay_watch *watch);
 uint64_t watch_size_limit(const struct relay_watch *watch);
 
 /* Why scheduled polls should wait, for a person; NULL: they need not. */
-const char *watch_holding_off(const struct relay_watch *watch);
+const char *watch_holding_off(struct relay_watch *watch);
 
 /* Why nothing may be fetched at all, even by hand; NULL: it may. */
-const char *watch_disk_low(const struct relay_watch *watch);
+const char *watch_disk_low(struct relay_watch *watch);
 
 #endif

@@ -1,36 +1,18 @@
 /* libconfuse reads the file; this file says what each key may hold. Every option of the file is one
  * row of a table: its key, its form, its range, its default, and where it goes in struct conf. */
 #include "lib/conf.h"
+#include "lib/conf_form.h"
 #include "lib/conf_text.h"
-#include "lib/domain.h"
 #include <confuse.h>
-#include <errno.h>
-#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SECONDS INT64_C(1000)
-#define MINUTES (60 * SECONDS)
-#define HOURS   (60 * MINUTES)
-#define DAYS    (24 * HOURS)
-
-enum form {
-    FORM_TEXT,
-    FORM_PATH,
-    FORM_DOMAIN_OR_NONE,
-    FORM_INT,
-    FORM_DURATION,
-    FORM_SIZE_AUTO,
-    FORM_DELETE,
-    FORM_WORD
-};
-
 struct option_rule {
     const char *section; /* NULL: top level */
     const char *key;
-    enum form form;
+    enum conf_form form;
     const char *preset; /* the default as it would be written */
     size_t offset;      /* in struct conf */
     int64_t min, max;   /* FORM_INT, FORM_DURATION */
@@ -61,11 +43,19 @@ static const struct option_rule rules[] = {
     {"hygiene", "badmail-keep", FORM_DURATION, "90d", AT(hygiene.badmail_keep), DAYS, 3650 * DAYS},
     {"relay", "protocol", FORM_WORD, "smtp", AT(relay.protocol), .words = "smtp|lmtp",
      .keep_word = true},
-    {"relay", "host", FORM_TEXT, "127.0.0.1", AT(relay.host)},
+    {"relay", "host", FORM_HOST, "127.0.0.1", AT(relay.host)},
     {"relay", "port", FORM_INT, "25", AT(relay.port), 1, 65535},
     {"relay", "tls", FORM_WORD, "none", AT(relay.tls), .words = "none|starttls|implicit"},
+    {"relay", "ca", FORM_PATH_OR_NONE, "", AT(relay.ca)},
+    {"relay", "pin", FORM_PIN_OR_NONE, "", AT(relay.pin)},
     {"relay", "user", FORM_TEXT, "", AT(relay.user)},
+    {"relay", "auth", FORM_WORD, "auto", AT(relay.auth), .keep_word = true,
+     .words = "auto|scram-sha-256|scram-sha-1|digest-md5|cram-md5|ntlm|ntlmv1|plain|login|"
+              "oauthbearer|xoauth2"},
+    {"relay", "client", FORM_WORD, "none", AT(relay.client), .words = "none|xclient|xforward"},
+    {"relay", "client-received", FORM_NAME_OR_NONE, "", AT(relay.client_received)},
     {"relay", "sessions", FORM_INT, "10", AT(relay.sessions), 1, 200},
+    {"relay", "queue-limit", FORM_INT, "0", AT(relay.queue_limit), 0, 100000000},
     {"relay", "retry-min", FORM_DURATION, "1m", AT(relay.retry_min), SECONDS, DAYS},
     {"relay", "retry-max", FORM_DURATION, "1h", AT(relay.retry_max), SECONDS, 7 * DAYS},
     {"relay", "expire", FORM_DURATION, "5d", AT(relay.expire), SECONDS, 60 * DAYS},
@@ -75,66 +65,6 @@ static const struct option_rule rules[] = {
 
 static const char *const sections[] = {"fetch", "hygiene", "relay"};
 #define SECTIONS (sizeof sections / sizeof sections[0])
-
-/* --- values of the file's forms --- */
-
-struct unit {
-    const char *name;
-    int64_t factor;
-};
-
-static bool with_unit(const char *text, const struct unit *units, int64_t *value)
-{
-    if (text[0] < '0' || text[0] > '9')
-        return false;
-    char *end;
-    errno = 0;
-    long long n = strtoll(text, &end, 10);
-    if (errno != 0)
-        return false;
-    for (; units->name != NULL; units++) {
-        if (strcmp(end, units->name) != 0)
-            continue;
-        if (n > INT64_MAX / units->factor)
-            return false;
-        *value = n * units->factor;
-        return true;
-    }
-    return false;
-}
-
-bool conf_duration(const char *text, int64_t *ms)
-{
-    static const struct unit units[] = {{"ms", 1},    {"s", SECONDS}, {"m", MINUTES},
-                                        {"h", HOURS}, {"d", DAYS},    {NULL, 0}};
-    return with_unit(text, units, ms);
-}
-
-bool conf_size(const char *text, uint64_t *bytes)
-{
-    static const struct unit units[] = {{"", 1},        {"K", 1 << 10}, {"k", 1 << 10},
-                                        {"M", 1 << 20}, {"m", 1 << 20}, {"G", 1 << 30},
-                                        {"g", 1 << 30}, {NULL, 0}};
-    int64_t n;
-    if (!with_unit(text, units, &n))
-        return false;
-    *bytes = (uint64_t)n;
-    return true;
-}
-
-/* Where `text` stands among "a|b|c"; -1 when it does not. */
-static int word_place(const char *words, const char *text)
-{
-    size_t len = strlen(text);
-    int place = 0;
-    for (const char *w = words; *w != '\0'; place++) {
-        size_t n = strcspn(w, "|");
-        if (n == len && memcmp(w, text, n) == 0)
-            return place;
-        w += n + (w[n] == '|' ? 1 : 0);
-    }
-    return -1;
-}
 
 /* --- one value into struct conf, or what was expected --- */
 
@@ -149,24 +79,14 @@ static bool store_int(const struct option_rule *rule, long n, void *to, char *ex
     return true;
 }
 
-static void duration_text(int64_t ms, char *buf, size_t size)
-{
-    static const struct unit units[] = {
-        {"d", DAYS}, {"h", HOURS}, {"m", MINUTES}, {"s", SECONDS}, {"ms", 1}};
-    const struct unit *u = units;
-    while (ms % u->factor != 0)
-        u++;
-    (void)snprintf(buf, size, "%lld%s", (long long)(ms / u->factor), u->name);
-}
-
 static bool store_duration(const struct option_rule *rule, const char *text, void *to,
                            char *expected, size_t size)
 {
     int64_t ms;
     if (!conf_duration(text, &ms) || ms < rule->min || ms > rule->max) {
         char min[24], max[24];
-        duration_text(rule->min, min, sizeof min);
-        duration_text(rule->max, max, sizeof max);
+        conf_duration_text(rule->min, min, sizeof min);
+        conf_duration_text(rule->max, max, sizeof max);
         (void)snprintf(expected, size, "a time such as \"%s\", from %s to %s", rule->preset, min,
                        max);
         return false;
@@ -177,7 +97,7 @@ static bool store_duration(const struct option_rule *rule, const char *text, voi
 
 static bool store_delete(const char *text, struct conf *conf, char *expected, size_t size)
 {
-    int place = word_place("delivered|spooled|never", text);
+    int place = conf_word_place("delivered|spooled|never", text);
     int64_t after;
     if (place >= 0) {
         conf->fetch.delete = (enum conf_delete)place;
@@ -201,7 +121,7 @@ static void store_text(const char *text, char **to)
 static bool store_word(const struct option_rule *rule, const char *text, void *to, char *expected,
                        size_t size)
 {
-    int place = word_place(rule->words, text);
+    int place = conf_word_place(rule->words, text);
     if (place < 0) {
         (void)snprintf(expected, size, "one of %s", rule->words);
         return false;
@@ -228,20 +148,12 @@ static bool store_size(const char *text, uint64_t *to, char *expected, size_t si
     return false;
 }
 
-static bool store_path(const char *text, char **to, char *expected, size_t size)
+static bool store_checked(enum conf_form form, const char *text, char **to, char *expected,
+                          size_t size)
 {
-    if (text[0] != '/' || strlen(text) >= PATH_MAX - 64) {
-        (void)snprintf(expected, size, "an absolute path");
-        return false;
-    }
-    store_text(text, to);
-    return true;
-}
-
-static bool store_domain(const char *text, char **to, char *expected, size_t size)
-{
-    if (text[0] != '\0' && !domain_valid(text)) {
-        (void)snprintf(expected, size, "a domain such as \"corp.example\", or \"\"");
+    const char *wanted = conf_text_expected(form, text);
+    if (wanted != NULL) {
+        (void)snprintf(expected, size, "%s", wanted);
         return false;
     }
     store_text(text, to);
@@ -263,13 +175,14 @@ static bool store(const struct option_rule *rule, const char *text, long number,
         return store_delete(text, conf, expected, size);
     case FORM_WORD:
         return store_word(rule, text, to, expected, size);
-    case FORM_PATH:
-        return store_path(text, to, expected, size);
-    case FORM_DOMAIN_OR_NONE:
-        return store_domain(text, to, expected, size);
     case FORM_TEXT:
-        store_text(text, to);
-        return true;
+    case FORM_PATH:
+    case FORM_PATH_OR_NONE:
+    case FORM_HOST:
+    case FORM_NAME_OR_NONE:
+    case FORM_PIN_OR_NONE:
+    case FORM_DOMAIN_OR_NONE:
+        return store_checked(rule->form, text, to, expected, size);
     }
     return false;
 }
@@ -281,7 +194,7 @@ static struct {
     struct conf *conf;
     struct error *err;
     bool failed;
-    bool seen[RULES];
+    int line[RULES]; /* where each key stands; 0: it doesn't */
 } reading;
 
 static void on_error(cfg_t *cfg, const char *fmt, va_list ap)
@@ -310,12 +223,12 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt)
 {
     const char *section = strcmp(cfg_name(cfg), "root") == 0 ? NULL : cfg_name(cfg);
     const struct option_rule *rule = rule_of(section, opt->name);
-    if (reading.seen[rule - rules]) {
+    if (reading.line[rule - rules] != 0) {
         cfg_error(cfg, "%s%s%s stands here a second time: expected it once",
                   section != NULL ? section : "", section != NULL ? "." : "", opt->name);
         return -1;
     }
-    reading.seen[rule - rules] = true;
+    reading.line[rule - rules] = cfg->line;
     unsigned last = cfg_opt_size(opt) - 1;
     const char *text = rule->form == FORM_INT ? "" : cfg_opt_getnstr(opt, last);
     long number = rule->form == FORM_INT ? cfg_opt_getnint(opt, last) : 0;
@@ -372,6 +285,31 @@ static cfg_t *make_parser(void)
     return cfg;
 }
 
+/* What does not go with another key is said of the line of `key`. */
+static bool conflict(const char *section, const char *key, const char *why, struct error *err)
+{
+    int line = reading.line[rule_of(section, key) - rules];
+    return error_set(err, ERROR_USAGE, "%s:%d: %s.%s: %s", reading.conf->file, line, section, key,
+                     why);
+}
+
+static bool check_relay(const struct conf *conf, struct error *err)
+{
+    bool socket = conf->relay.host[0] == '/';
+    if (conf->relay.tls == CONF_TLS_NONE && conf->relay.ca[0] != '\0')
+        return conflict("relay", "ca", "expected relay.tls to be starttls or implicit with it",
+                        err);
+    if (conf->relay.tls == CONF_TLS_NONE && conf->relay.pin[0] != '\0')
+        return conflict("relay", "pin", "expected relay.tls to be starttls or implicit with it",
+                        err);
+    if (socket && strcmp(conf->relay.protocol, "lmtp") != 0)
+        return conflict("relay", "host", "a socket's path goes with relay.protocol = \"lmtp\" only",
+                        err);
+    if (socket && conf->relay.tls != CONF_TLS_NONE)
+        return conflict("relay", "tls", "expected none with a socket's path in relay.host", err);
+    return true;
+}
+
 static bool check_together(const struct conf *conf, struct error *err)
 {
     if (conf->relay.retry_min > conf->relay.retry_max)
@@ -385,7 +323,7 @@ static bool check_together(const struct conf *conf, struct error *err)
     if (strlen(conf->run_dir) > 80)
         return error_set(err, ERROR_USAGE, "%s: run-dir = %s: expected a path of at most 80 bytes",
                          conf->file, conf->run_dir);
-    return true;
+    return check_relay(conf, err);
 }
 
 static struct conf *conf_with_defaults(const char *file)

@@ -17,6 +17,8 @@ enum conf_delete {
 };
 enum conf_sender { CONF_SENDER_NULL, CONF_SENDER_BADMAIL };
 enum conf_tls { CONF_TLS_NONE, CONF_TLS_STARTTLS, CONF_TLS_IMPLICIT };
+/* By which extension the SMTP server is told of the client that a message came from. */
+enum conf_client { CONF_CLIENT_NONE, CONF_CLIENT_XCLIENT, CONF_CLIENT_XFORWARD };
 enum conf_filter_error { CONF_FILTER_DEFER, CONF_FILTER_PASS, CONF_FILTER_BADMAIL };
 
 /* Durations are milliseconds, sizes bytes; strings belong to the struct and are never NULL. */
@@ -46,11 +48,17 @@ struct conf {
     } hygiene;
     struct {
         char *protocol; /* "smtp" or "lmtp" */
-        char *host;
+        char *host;     /* one that begins with "/" is a Unix socket, for LMTP */
         int port;
         enum conf_tls tls;
-        char *user;
+        char *ca;   /* file; "": the system's authorities */
+        char *pin;  /* "": none; else one that tls_pin_parse takes */
+        char *user; /* "": no login */
+        char *auth; /* "auto", or a way's name */
+        enum conf_client client;
+        char *client_received; /* the name behind "by" in the Received line that tells */
         int sessions;
+        int queue_limit; /* files in outgoing/ above which nothing is fetched; 0: none */
         int64_t retry_min;
         int64_t retry_max;
         int64_t expire;

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #define READ_LIMIT (256 * 1024) /* read ahead at most, while the owner does not take it */
 
@@ -37,7 +38,7 @@ struct stream {
     char *host, *ca, *pin;
     int port;
     struct tls *tls; /* NULL before the handshake begins */
-    char address[INET6_ADDRSTRLEN];
+    char address[sizeof((struct sockaddr_un *)NULL)->sun_path];
     struct lookup *lookup;
     struct evutil_addrinfo *addresses, *next; /* next: the first that was not tried yet */
     int64_t give_up_at;                       /* when connect_timeout ends */
@@ -283,6 +284,20 @@ static void on_addresses(void *arg, int result, struct evutil_addrinfo *list)
     bufferevent_trigger_event(s->bev, BEV_EVENT_ERROR, 0);
 }
 
+/* A path. As with an address, a failure at once comes by the event callback, which is deferred and
+ * remembers errno. */
+static void connect_local(struct stream *s)
+{
+    struct sockaddr_un local = {.sun_family = AF_UNIX};
+    (void)snprintf(local.sun_path, sizeof local.sun_path, "%s", s->host);
+    (void)snprintf(s->address, sizeof s->address, "%s", s->host);
+    bool fits = strlen(s->host) < sizeof local.sun_path;
+    if (!fits)
+        errno = ENAMETOOLONG;
+    if (!fits || bufferevent_socket_connect(s->bev, (struct sockaddr *)&local, sizeof local) < 0)
+        bufferevent_trigger_event(s->bev, BEV_EVENT_ERROR, 0);
+}
+
 static void on_connected(struct stream *s)
 {
     struct error err;
@@ -383,7 +398,10 @@ struct stream *stream_connect(struct stream_context *ctx, const struct stream_pe
     adopt_clear(s);
     s->give_up_at = clock_monotonic() + s->connect_timeout;
     start_deadline(s, s->connect_timeout);
-    s->lookup = lookup_start(ctx->dns, s->host, peer->port, on_addresses, s);
+    if (s->host[0] == '/')
+        connect_local(s);
+    else
+        s->lookup = lookup_start(ctx->dns, s->host, peer->port, on_addresses, s);
     return s;
 }
 

@@ -1,6 +1,6 @@
-/* A TCP connection, in clear or in TLS, on libevent. Seven events hide sockets, DNS and OpenSSL
- * from the protocol on top. A stream is non-blocking; its callback runs in the loop, never from
- * within stream_connect.
+/* A TCP connection (or one to a Unix socket), in clear or in TLS, on libevent. Seven events hide
+ * sockets, DNS and OpenSSL from the protocol on top. A stream is non-blocking; its callback runs in
+ * the loop, never from within stream_connect.
  *
  * TLS is version 1.2 or later, with SNI, and verifies chain and host name against the system's CA
  * store (SSL_CERT_FILE and SSL_CERT_DIR are honoured) or the peer's own CA file, and the peer's
@@ -34,8 +34,8 @@ enum stream_event {
 typedef void stream_fn(void *arg, struct stream *stream, enum stream_event event);
 
 struct stream_peer {
-    const char *host; /* name or address; copied */
-    int port;
+    const char *host;        /* name, address, or a Unix socket's path ("/..."); copied */
+    int port;                /* of no meaning with a path */
     bool tls;                /* handshake at once (implicit TLS) */
     const char *ca, *pin;    /* as in struct tls_wishes; copied */
     int64_t connect_timeout; /* ms; TCP and handshake together */
@@ -61,8 +61,8 @@ MUST_CHECK bool stream_binding(const struct stream *stream, bool *exporter, unsi
 /* The TLS connection, or the certificate because of which there is none. False: no certificate was
  * seen. */
 MUST_CHECK bool stream_tls_facts(const struct stream *stream, struct tls_facts *facts);
-/* The address that the connection goes to, or is being tried: "127.0.0.1"; "" when none is known.
- */
+/* The address (or the path) that the connection goes to, or is being tried: "127.0.0.1"; "" when
+ * none is known. */
 const char *stream_address(const struct stream *stream);
 
 struct evbuffer *stream_input(struct stream *stream);

@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOSSES_MAX = 3 };
+enum {
+    LOSSES_MAX = 3,
+    FIRST_WORDS = 64, /* octets */
+};
 
 /* ---- opening ---- */
 
@@ -66,6 +69,35 @@ struct attempt *attempt_open(const struct spool *spool, struct db *db, const cha
     return NULL;
 }
 
+static bool begins_as_mbox(const char *text, size_t len)
+{
+    size_t at = 0;
+    while (at < len && text[at] == '>')
+        at++;
+    return len - at >= 5 && strncasecmp(text + at, "From ", 5) == 0;
+}
+
+bool attempt_look(struct attempt *attempt, const char *by, struct error *err)
+{
+    size_t size = by ? ENVELOPE_HEADER_MAX : FIRST_WORDS;
+    char *header = malloc(size);
+    size_t len = 0, got = 1;
+    bool ok = true;
+    if (!header)
+        return error_set(err, ERROR_TEMPORARY, "out of memory");
+    while (ok && got > 0 && len < size && (len == 0 || envelope_header_end(header, len) == 0)) {
+        ok = message_read(attempt->reader, header + len, size - len, &got, err);
+        len += ok ? got : 0;
+    }
+    if (ok) {
+        attempt->begins_as_mbox = begins_as_mbox(header, len);
+        if (by)
+            (void)client_find(header, len, by, &attempt->client);
+    }
+    free(header);
+    return ok && message_rewind(attempt->reader, err);
+}
+
 void attempt_free(struct attempt *attempt)
 {
     if (!attempt)
@@ -90,14 +122,20 @@ void attempt_answer(struct attempt *attempt, size_t index, enum smtp_verdict ver
 
 /* ---- deciding ---- */
 
-int64_t attempt_next(const struct attempt_policy *policy, unsigned failures, int64_t first_at,
+int64_t attempt_waited(const struct ledger_row *row, int64_t now)
+{
+    int64_t until = now < row->next_attempt ? now : row->next_attempt;
+    return row->waited + (until > row->at ? until - row->at : 0);
+}
+
+int64_t attempt_next(const struct attempt_policy *policy, unsigned failures, int64_t waited,
                      int64_t now)
 {
-    int64_t end = first_at + policy->expire;
-    if (now >= end)
+    int64_t left = policy->expire - waited;
+    if (left <= 0)
         return 0;
-    int64_t next = now + clock_backoff(policy->retry_min, policy->retry_max, failures - 1);
-    return next < end ? next : end;
+    int64_t delay = clock_backoff(policy->retry_min, policy->retry_max, failures - 1);
+    return now + (delay < left ? delay : left);
 }
 
 struct tally {
@@ -119,7 +157,7 @@ static struct tally count_up(const struct attempt *attempt, bool accepted_have_i
         } else if (r->verdict == SMTP_TEMPORARY) {
             tally.waiting++;
             tally.excuse = r->reply;
-        } else if (accepted_have_it) {
+        } else if (r->verdict == SMTP_TAKEN || accepted_have_it) {
             tally.sent++;
         } else {
             tally.waiting++;
@@ -139,6 +177,7 @@ static void set_reason(struct ledger_row *row, const char *prefix, const char *t
 static void begin_row(const struct attempt *attempt, int64_t now, struct ledger_row *row)
 {
     *row = attempt->row;
+    row->waited = attempt_waited(row, now);
     row->at = now;
     row->next_attempt = 0;
     if (row->first_at == 0)
@@ -158,11 +197,14 @@ static void reject(struct attempt_verdict *verdict, const char *prefix, const ch
     set_reason(&verdict->row, prefix, text);
 }
 
-static void defer(const struct attempt_policy *policy, const char *text, int64_t now,
-                  struct attempt_verdict *verdict)
+/* `may_expire`: the server can be held to its word. */
+static void defer(const struct attempt_policy *policy, bool may_expire, const char *text,
+                  int64_t now, struct attempt_verdict *verdict)
 {
     struct ledger_row *row = &verdict->row;
-    row->next_attempt = attempt_next(policy, row->attempts, row->first_at, now);
+    row->next_attempt = attempt_next(policy, row->attempts, row->waited, now);
+    if (row->next_attempt == 0 && !may_expire)
+        row->next_attempt = now + clock_jitter(policy->retry_max);
     if (row->next_attempt == 0) {
         reject(verdict, "not delivered within the time allowed; last reply: ", text, true);
         return;
@@ -172,7 +214,8 @@ static void defer(const struct attempt_policy *policy, const char *text, int64_t
     set_reason(row, "", text);
 }
 
-/* Only the error budget kept some from being asked: they are due at once, in a new session. */
+/* Only the error budget kept some from being asked, or the server wants no more of them in one
+ * transaction: they are due at once. */
 static void go_on(const char *text, int64_t now, struct attempt_verdict *verdict)
 {
     verdict->end = ATTEMPT_DEFERRED;
@@ -208,11 +251,11 @@ void attempt_decide(const struct attempt *attempt, const struct smtp_result *res
     if (result->outcome == SMTP_MESSAGE_PERMANENT)
         reject(verdict, "", result->text, true);
     else if (lost || result->outcome == SMTP_MESSAGE_TEMPORARY)
-        defer(policy, result->text, now, verdict);
+        defer(policy, !lost || !policy->down, result->text, now, verdict);
     else if (tally.waiting > 0)
-        defer(policy, tally.excuse, now, verdict);
+        defer(policy, true, tally.excuse, now, verdict);
     else if (tally.unasked > 0)
-        go_on(tally.refusal, now, verdict);
+        go_on(tally.refusal ? tally.refusal : result->text, now, verdict);
     else
         all_answered(&tally, result->text, verdict);
 }

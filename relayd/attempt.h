@@ -22,6 +22,8 @@ struct attempt {
     struct attempt_recipient *recipients;
     const char **addresses;
     size_t count;
+    struct client client;                   /* that it came from; address "": not known */
+    bool begins_as_mbox;                    /* by "From " */
     size_t refused_before;                  /* settled by earlier attempts, against them */
     char refusal_before[LEDGER_REASON_MAX]; /* a reply that did it */
     bool body_begun;                        /* the server has bytes of the message */
@@ -33,12 +35,17 @@ struct attempt {
 MUST_CHECK struct attempt *attempt_open(const struct spool *spool, struct db *db, const char *id,
                                         struct error *err);
 void attempt_free(struct attempt *attempt); /* NULL is fine */
+/* Looks into the message for what the envelope does not say: whether it begins like an mbox and,
+ * with `by`, the client that it came from (see client_find). False when it can't be read; errors
+ * are message_read's. */
+MUST_CHECK bool attempt_look(struct attempt *attempt, const char *by, struct error *err);
 
 void attempt_answer(struct attempt *attempt, size_t index, enum smtp_verdict verdict,
                     const char *reply);
 
 struct attempt_policy {
     int64_t retry_min, retry_max, expire; /* ms */
+    bool down; /* the server fails session after session: none lost expires a message */
 };
 
 enum attempt_end {
@@ -56,9 +63,14 @@ struct attempt_verdict {
     bool refused_rest;     /* all others are refused with the row's reason */
 };
 
-/* When a message that has failed `failures` times (at least 1) is due again: retry_min doubled each
- * time up to retry_max, jittered, but not behind first_at + expire. 0: it has expired. */
-int64_t attempt_next(const struct attempt_policy *policy, unsigned failures, int64_t first_at,
+/* How long the message had been waiting by plan, when it is tried at `now`. Time in which it could
+ * not be tried when it was due (server or relayd down, message held) does not count, nor does a
+ * clock that jumps. */
+int64_t attempt_waited(const struct ledger_row *row, int64_t now);
+/* When a message that has failed `failures` times (at least 1) and has `waited` is due again:
+ * retry_min doubled each time up to retry_max, jittered, but no longer than is left until expire.
+ * 0: it has expired. */
+int64_t attempt_next(const struct attempt_policy *policy, unsigned failures, int64_t waited,
                      int64_t now);
 
 /* Sums up. The recipients' answers say whom it went to:

@@ -6,7 +6,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "relayd/ledger.h"
-#include "relayd/relay.h"
+#include "relayd/probe.h"
 #include "spool/message.h"
 
 #include <fcntl.h>
@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LIST_MAX = 128, IDS_MAX = 200, REPLY_SHOWN = 200 };
+enum { IDS_MAX = 200, REPLY_SHOWN = 200 };
 
 static json_t *time_json(int64_t ms)
 {
@@ -33,12 +33,19 @@ static json_t *answer_init(struct daemon *d, const json_t *request)
 
 static json_t *queue_json(const struct relay *relay)
 {
-    return json_pack("{s:I, s:I, s:I}", "ready", (json_int_t)queue_ready(relay->queue), "deferred",
-                     (json_int_t)ledger_count(relay->d->db, LEDGER_DEFERRED), "in_flight",
-                     (json_int_t)queue_taken(relay->queue));
+    return json_pack("{s:I, s:I, s:I, s:I}", "ready", (json_int_t)queue_ready(relay->queue),
+                     "deferred", (json_int_t)ledger_count(relay->d->db, LEDGER_DEFERRED),
+                     "in_flight", (json_int_t)queue_taken(relay->queue), "held",
+                     (json_int_t)ledger_count(relay->d->db, LEDGER_HELD));
 }
 
-static void add_counts(const struct relay *relay, json_t *status)
+static json_t *outgoing_json(struct relay *relay)
+{
+    return json_integer(
+        (json_int_t)backlog_count(&relay->backlog, relay->spool, clock_monotonic()));
+}
+
+static void add_counts(struct relay *relay, json_t *status)
 {
     const struct settle_counts *counts = settle_counts(relay->settle);
     int64_t limit = ledger_fact(relay->d->db, "size-limit", -1);
@@ -46,15 +53,14 @@ static void add_counts(const struct relay *relay, json_t *status)
     (void)json_object_set_new(status, "rejected", json_integer((json_int_t)counts->rejected));
     (void)json_object_set_new(status, "deferrals", json_integer((json_int_t)counts->deferred));
     (void)json_object_set_new(status, "size_limit", limit < 0 ? json_null() : json_integer(limit));
-    (void)json_object_set_new(
-        status, "spool",
-        json_pack("{s:I}", "outgoing", (json_int_t)spool_count(relay->spool, SPOOL_OUTGOING)));
+    (void)json_object_set_new(status, "spool",
+                              json_pack("{s:o}", "outgoing", outgoing_json(relay)));
 }
 
 static json_t *answer_status(struct daemon *d, const json_t *request)
 {
     (void)request;
-    const struct relay *relay = d->state;
+    struct relay *relay = d->state;
     json_t *status = daemon_status(d);
     json_int_t up = (json_int_t)relay_connections(relay);
     (void)json_object_set_new(status, "relay",
@@ -101,73 +107,44 @@ static json_t *file_json(const struct relay *relay, const char *id)
 static json_t *item_json(const struct relay *relay, const char *id)
 {
     struct ledger_row row = {.state = LEDGER_FRESH};
-    bool tried = ledger_find(relay->d->db, id, &row);
-    if (tried && row.state != LEDGER_DEFERRED)
+    (void)ledger_find(relay->d->db, id, &row);
+    if (row.state == LEDGER_DELIVERED || row.state == LEDGER_REJECTED)
         return NULL;
     json_t *item = file_json(relay, id);
     if (!item)
         return NULL;
     (void)json_object_set_new(item, "attempts", json_integer(row.attempts));
-    (void)json_object_set_new(item, "next_attempt", time_json(row.next_attempt));
-    (void)json_object_set_new(item, "last_reply", tried ? json_string(row.reason) : json_null());
+    (void)json_object_set_new(item, "next_attempt",
+                              time_json(row.state == LEDGER_HELD ? 0 : row.next_attempt));
+    (void)json_object_set_new(item, "last_reply",
+                              row.attempts > 0 ? json_string(row.reason) : json_null());
     (void)json_object_set_new(item, "state", json_string(ledger_state_name(row.state)));
     return item;
 }
 
-/* The LIST_MAX least ids behind a cursor, in order: the directory itself has none. */
-struct least {
-    char ids[LIST_MAX][ID_SIZE];
-    size_t count;
-    bool more;
-};
-
-static void least_add(struct least *least, const char *id)
-{
-    size_t at = least->count;
-    if (at == LIST_MAX) {
-        least->more = true;
-        if (strcmp(id, least->ids[--at]) >= 0)
-            return;
-        least->count--;
-    }
-    for (; at > 0 && strcmp(id, least->ids[at - 1]) < 0; at--)
-        memcpy(least->ids[at], least->ids[at - 1], ID_SIZE);
-    memcpy(least->ids[at], id, ID_SIZE);
-    least->count++;
-}
-
-static bool find_least(const struct relay *relay, const char *after, struct least *least,
-                       struct error *err)
-{
-    char id[ID_SIZE];
-    struct spool_scan *scan = spool_scan_begin(relay->spool, SPOOL_OUTGOING, err);
-    if (!scan)
-        return false;
-    while (spool_scan_next(scan, id))
-        if (strcmp(id, after) > 0)
-            least_add(least, id);
-    spool_scan_end(scan);
-    return true;
-}
-
 static json_t *answer_list(struct daemon *d, const json_t *request)
 {
-    const struct relay *relay = d->state;
+    struct relay *relay = d->state;
     const char *after = json_string_value(json_object_get(request, "after"));
-    struct least least = {.count = 0};
+    struct backlog_page ids;
     struct bus_page page;
     struct error err;
-    if (!find_least(relay, after ? after : "", &least, &err))
+    if (!backlog_list(relay->spool, after ? after : "", &ids, &err))
         return bus_error_from(&err);
     bus_page_begin(&page);
-    const char *cursor = NULL;
-    for (size_t i = 0; i < least.count; i++) {
-        json_t *item = item_json(relay, least.ids[i]);
-        if (item && !bus_page_add(&page, item))
-            return bus_page_end(&page, cursor);
-        cursor = least.ids[i];
+    const char *cursor = ids.more ? ids.cursors[ids.count - 1] : NULL, *last = NULL;
+    for (size_t i = 0; i < ids.count; i++) {
+        json_t *item = item_json(relay, ids.ids[i]);
+        if (item && !bus_page_add(&page, item)) {
+            cursor = last;
+            break;
+        }
+        last = ids.cursors[i];
     }
-    return bus_page_end(&page, least.more ? cursor : NULL);
+    json_t *reply = bus_page_end(&page, cursor);
+    if (!after)
+        (void)json_object_set_new(reply, "total", outgoing_json(relay));
+    return reply;
 }
 
 struct settled_list {
@@ -231,7 +208,7 @@ static json_t *answer_retry(struct daemon *d, const json_t *request)
     const json_t *ids = NULL;
     uint64_t count = 0;
     int64_t now = clock_now();
-    const char *unknown = NULL;
+    const char *unknown = NULL, *held = NULL;
     if (json_is_true(json_object_get(request, "all"))) {
         count = ledger_retry_all(d->db, now);
         if (relay->queue) /* fresh mail that waits for the server */
@@ -243,7 +220,9 @@ static json_t *answer_retry(struct daemon *d, const json_t *request)
         ledger_begin(d->db);
         for (size_t i = 0; i < json_array_size(ids); i++) {
             const char *id = json_string_value(json_array_get(ids, i));
-            if (ledger_retry(d->db, id, now) || spool_find(relay->spool, id) == SPOOL_OUTGOING)
+            if (ledger_state(d->db, id) == LEDGER_HELD)
+                held = id;
+            else if (ledger_retry(d->db, id, now) || spool_find(relay->spool, id) == SPOOL_OUTGOING)
                 count++;
             else
                 unknown = id;
@@ -254,7 +233,73 @@ static json_t *answer_retry(struct daemon *d, const json_t *request)
     relay_work(relay);
     if (unknown)
         return bus_error("notfound", "no message %s in the queue", unknown);
+    if (held)
+        return bus_error("failed", "message %s is held: popferryctl queue release %s", held, held);
     return bus_ok(json_pack("{s:I}", "count", (json_int_t)count));
+}
+
+/* ---- hold and release ---- */
+
+/* NULL: it is held from here on. What is being sent can't be called back. */
+static const char *hold(const struct relay *relay, const char *id)
+{
+    enum ledger_state state = ledger_state(relay->d->db, id);
+    if (state == LEDGER_HELD)
+        return NULL;
+    if (state == LEDGER_DELIVERED || state == LEDGER_REJECTED ||
+        spool_find(relay->spool, id) != SPOOL_OUTGOING)
+        return "it is not in the queue";
+    if (relay->queue && !queue_drop(relay->queue, id))
+        return "it is being sent just now";
+    return ledger_hold(relay->d->db, id) ? NULL : "it is not in the queue";
+}
+
+static const char *release(const struct relay *relay, const char *id)
+{
+    if (!ledger_release(relay->d->db, id))
+        return "it is not held";
+    if (relay->queue)
+        queue_push(relay->queue, id);
+    return NULL;
+}
+
+/* {"<done>": [ids], "failed": {id: why}} */
+static json_t *act_on_ids(struct relay *relay, const json_t *request, const char *done,
+                          const char *(*act)(const struct relay *relay, const char *id))
+{
+    const json_t *ids = NULL;
+    json_t *problem = check_ids(request, &ids);
+    if (problem)
+        return problem;
+    json_t *good = json_array(), *failed = json_object();
+    ledger_begin(relay->d->db);
+    for (size_t i = 0; i < json_array_size(ids); i++) {
+        json_t *id = json_array_get(ids, i);
+        const char *why = act(relay, json_string_value(id));
+        if (why)
+            (void)json_object_set_new(failed, json_string_value(id), json_string(why));
+        else
+            (void)json_array_append(good, id);
+    }
+    ledger_commit(relay->d->db);
+    size_t i;
+    const json_t *id;
+    json_array_foreach(good, i, id)
+    {
+        LOG(LOG_NOTE, done, KV("id", json_string_value(id)));
+    }
+    relay_work(relay);
+    return bus_ok(json_pack("{s:o, s:o}", done, good, "failed", failed));
+}
+
+static json_t *answer_hold(struct daemon *d, const json_t *request)
+{
+    return act_on_ids(d->state, request, "held", hold);
+}
+
+static json_t *answer_release(struct daemon *d, const json_t *request)
+{
+    return act_on_ids(d->state, request, "released", release);
 }
 
 /* ---- questions of the other daemons ---- */
@@ -266,7 +311,7 @@ static const char *outcome_of(const struct relay *relay, const char *id)
     enum ledger_state state = ledger_state(relay->d->db, id);
     if (state == LEDGER_DELIVERED || state == LEDGER_REJECTED)
         return ledger_state_name(state);
-    if (state == LEDGER_DEFERRED || (relay->queue && queue_knows(relay->queue, id)))
+    if (state != LEDGER_FRESH || (relay->queue && queue_knows(relay->queue, id)))
         return "queued";
     if (fstatat(spool_fd(relay->spool, SPOOL_OUTGOING), spool_name(name, id, "eml"), &st,
                 AT_SYMLINK_NOFOLLOW) == 0)
@@ -335,13 +380,72 @@ static json_t *answer_why(struct daemon *d, const json_t *request)
     return bus_ok(json_pack("{s:o}", "why", why));
 }
 
+/* ---- the login ---- */
+
+static json_t *answer_pubkey(struct daemon *d, const json_t *request)
+{
+    const struct relay *relay = d->state;
+    (void)request;
+    return bus_ok(json_pack("{s:s}", "public_key", login_public_key(relay->login)));
+}
+
+static json_t *answer_secret(struct daemon *d, const json_t *request)
+{
+    struct relay *relay = d->state;
+    const char *sealed = json_string_value(json_object_get(request, "secret"));
+    struct error err;
+    if (!sealed)
+        return bus_error("usage", "relay.secret needs \"secret\", sealed to our public key");
+    if (!login_put(relay->login, sealed, &err))
+        return bus_error_from(&err);
+    LOG(LOG_NOTE, "relay-password-set", KV("user", d->conf->relay.user));
+    relay_new_password(relay);
+    return bus_ok(NULL);
+}
+
+static json_t *answer_relay(struct daemon *d, const json_t *request)
+{
+    static const char *const tls[] = {"none", "starttls", "implicit"};
+    const struct relay *relay = d->state;
+    const struct conf *conf = d->conf;
+    struct error err;
+    (void)request;
+    bool ready = login_ready(relay->login, &err);
+    return bus_ok(json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:b, s:o}", "protocol",
+                            conf->relay.protocol, "host", conf->relay.host, "port",
+                            conf->relay.port, "tls", tls[conf->relay.tls], "ca", conf->relay.ca,
+                            "pin", conf->relay.pin, "user", conf->relay.user, "auth",
+                            conf->relay.auth, "password", conf->relay.user[0] != '\0' && ready,
+                            "problem", ready ? json_null() : json_string(err.text)));
+}
+
+static json_t *answer_probe(struct daemon *d, const json_t *request)
+{
+    (void)request;
+    probe_begin(d->state);
+    return bus_ok(json_pack("{s:i}", "ticket", 1)); /* there is one at a time */
+}
+
+static json_t *answer_report(struct daemon *d, const json_t *request)
+{
+    (void)request;
+    return probe_report(d->state);
+}
+
 const struct daemon_request control_requests[] = {
     {.cmd = "init", .answer = answer_init},
     {.cmd = "status", .answer = answer_status, .needs_loop = true},
     {.cmd = "queue.list", .answer = answer_list},
     {.cmd = "queue.show", .answer = answer_show},
+    {.cmd = "queue.hold", .answer = answer_hold},
+    {.cmd = "queue.release", .answer = answer_release},
     {.cmd = "retry", .answer = answer_retry},
     {.cmd = "outcomes", .answer = answer_outcomes},
     {.cmd = "why", .answer = answer_why},
+    {.cmd = "pubkey", .answer = answer_pubkey},
+    {.cmd = "relay", .answer = answer_relay},
+    {.cmd = "relay.secret", .answer = answer_secret},
+    {.cmd = "probe", .answer = answer_probe, .needs_loop = true},
+    {.cmd = "probe.report", .answer = answer_report, .needs_loop = true},
     {.cmd = NULL},
 };

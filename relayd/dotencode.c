@@ -1,7 +1,7 @@
 /* Normalises line ends and stuffs dots, fed in pieces of any size. Promises: what goes out is lines
- * that end in CRLF, none of which is a lone dot, and then the one terminator. Bytes are looked at
- * by memchr and copied in spans as long as nothing in them must change: on ordinary mail the cost
- * is two vector scans and a copy. */
+ * that end in CRLF; with stuffing none of them is a lone dot, and then the one terminator. Bytes
+ * are looked at by memchr and copied in spans as long as nothing in them must change: on ordinary
+ * mail the cost is two vector scans and a copy. */
 #include "relayd/dotencode.h"
 
 #include <string.h>
@@ -34,9 +34,9 @@ static char *put(char *out, const char *from, size_t len)
     return out + len;
 }
 
-void dot_encode_init(struct dot_encoder *encoder)
+void dot_encode_init(struct dot_encoder *encoder, bool stuffing)
 {
-    *encoder = (struct dot_encoder){.line_start = true};
+    *encoder = (struct dot_encoder){.stuffing = stuffing, .line_start = true};
 }
 
 size_t dot_encode(struct dot_encoder *encoder, const char *in, size_t len, char *out)
@@ -53,7 +53,7 @@ size_t dot_encode(struct dot_encoder *encoder, const char *in, size_t len, char 
     struct scan scan = {.cr = find(at, end, '\r'), .lf = find(at, end, '\n'), .end = end};
     bool line_start = encoder->line_start;
     while (at < end) {
-        if (line_start && *at == '.') {
+        if (line_start && *at == '.' && encoder->stuffing) {
             out = put(out, from, (size_t)(at - from));
             *out++ = '.';
             from = at;
@@ -79,8 +79,11 @@ size_t dot_encode(struct dot_encoder *encoder, const char *in, size_t len, char 
 
 size_t dot_encode_end(struct dot_encoder *encoder, char out[DOT_ENCODE_END_MAX])
 {
-    size_t len = encoder->line_start ? 3 : 5;
-    memcpy(out, encoder->line_start ? ".\r\n" : "\r\n.\r\n", len);
+    char *end = out;
+    if (!encoder->line_start)
+        end = put(end, "\r\n", 2);
+    if (encoder->stuffing)
+        end = put(end, ".\r\n", 3);
     encoder->line_start = true;
-    return len;
+    return (size_t)(end - out);
 }

@@ -3,8 +3,11 @@
 #include "relayd/extension.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
+
+enum { WORDS_SIZE = sizeof((struct smtp_extensions *)0)->xclient };
 
 static const char *const keywords[] = {
     [SMTP_EXT_PIPELINING] = "PIPELINING",
@@ -16,6 +19,8 @@ static const char *const keywords[] = {
     [SMTP_EXT_AUTH] = "AUTH",
     [SMTP_EXT_DSN] = "DSN",
     [SMTP_EXT_ENHANCED] = "ENHANCEDSTATUSCODES",
+    [SMTP_EXT_XCLIENT] = "XCLIENT",
+    [SMTP_EXT_XFORWARD] = "XFORWARD",
 };
 static_assert(sizeof keywords / sizeof *keywords == SMTP_EXTENSIONS, "a keyword an extension");
 
@@ -42,12 +47,22 @@ static uint64_t parse_size(const char *text, size_t len)
     return size;
 }
 
+/* Many a server says it twice, as "AUTH LOGIN" and as "AUTH=LOGIN". What does not fit is left out
+ * as a whole, so that no mechanism's name is cut. */
 static void keep_auth(struct smtp_extensions *extensions, const char *text, size_t len)
 {
-    if (len >= sizeof extensions->auth)
-        len = sizeof extensions->auth - 1;
-    memcpy(extensions->auth, text, len);
-    extensions->auth[len] = '\0';
+    size_t at = strlen(extensions->auth);
+    if (at + len + 2 > sizeof extensions->auth)
+        return;
+    if (at > 0)
+        extensions->auth[at++] = ' ';
+    memcpy(extensions->auth + at, text, len);
+    extensions->auth[at + len] = '\0';
+}
+
+static void keep_words(char out[static WORDS_SIZE], const char *text, size_t len)
+{
+    (void)snprintf(out, WORDS_SIZE, "%.*s", (int)len, text);
 }
 
 static void parse_line(struct smtp_extensions *extensions, const char *line, size_t len)
@@ -66,6 +81,10 @@ static void parse_line(struct smtp_extensions *extensions, const char *line, siz
             extensions->size_limit = parse_size(rest, rest_len);
         else if (i == SMTP_EXT_AUTH)
             keep_auth(extensions, rest, rest_len);
+        else if (i == SMTP_EXT_XCLIENT)
+            keep_words(extensions->xclient, rest, rest_len);
+        else if (i == SMTP_EXT_XFORWARD)
+            keep_words(extensions->xforward, rest, rest_len);
     }
 }
 

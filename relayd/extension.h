@@ -16,13 +16,16 @@ enum smtp_extension {
     SMTP_EXT_AUTH,       /* RFC 4954 */
     SMTP_EXT_DSN,        /* RFC 3461 */
     SMTP_EXT_ENHANCED,   /* RFC 2034 */
+    SMTP_EXT_XCLIENT,    /* Postfix's XCLIENT_README */
+    SMTP_EXT_XFORWARD,   /* Postfix's XFORWARD_README */
     SMTP_EXTENSIONS,
 };
 
 struct smtp_extensions {
     uint32_t offered;    /* a bit an extension */
     uint64_t size_limit; /* octets; 0: none named */
-    char auth[256];      /* the mechanisms, as offered, separated by spaces; cut if longer */
+    char auth[512];      /* the mechanisms of all its AUTH lines, separated by spaces */
+    char xclient[128], xforward[128]; /* the attributes that they take; cut if longer */
 };
 
 /* Reads a 250 answer to EHLO. The first line, the greeting, is passed over; unknown keywords are.

@@ -20,17 +20,24 @@ const char *const ledger_migrations[] = {
     " id TEXT NOT NULL, address TEXT NOT NULL, state INTEGER NOT NULL, reply TEXT NOT NULL,"
     " PRIMARY KEY (id, address)) WITHOUT ROWID;"
     "CREATE TABLE fact (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    /* held messages are neither due nor old, however long they lie */
+    "ALTER TABLE message ADD COLUMN waited INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE message SET waited = MAX(0, at - first_at) WHERE state = 1;"
+    "DROP INDEX message_old;"
+    "CREATE INDEX message_old ON message (at) WHERE state IN (2, 3);"
+    "CREATE INDEX message_held ON message (id) WHERE state = 4",
     NULL,
 };
 
 static const char *const state_names[] = {
-    [LEDGER_FRESH] = "fresh",
-    [LEDGER_DEFERRED] = "deferred",
-    [LEDGER_DELIVERED] = "delivered",
-    [LEDGER_REJECTED] = "rejected",
+    [LEDGER_FRESH] = "fresh",         [LEDGER_DEFERRED] = "deferred",
+    [LEDGER_DELIVERED] = "delivered", [LEDGER_REJECTED] = "rejected",
+    [LEDGER_HELD] = "held",
 };
 static_assert(sizeof state_names / sizeof *state_names == LEDGER_STATES, "a name a state");
-static_assert(LEDGER_DEFERRED == 1, "the partial indexes say so");
+static_assert(LEDGER_DEFERRED == 1 && LEDGER_DELIVERED == 2 && LEDGER_REJECTED == 3 &&
+                  LEDGER_HELD == 4,
+              "the partial indexes say so");
 
 const char *ledger_state_name(enum ledger_state state)
 {
@@ -58,7 +65,7 @@ bool ledger_find(struct db *db, const char *id, struct ledger_row *row)
 {
     sqlite3_stmt *st = db_query(db,
                                 "SELECT state, attempts, first_at, next_attempt, at, code, size,"
-                                " sender, reason FROM message WHERE id = ?1",
+                                " sender, reason, waited FROM message WHERE id = ?1",
                                 DB_TEXT(id));
     if (!db_row(db, st))
         return false;
@@ -71,6 +78,7 @@ bool ledger_find(struct db *db, const char *id, struct ledger_row *row)
     row->size = (uint64_t)db_column_int(st, 6);
     (void)snprintf(row->sender, sizeof row->sender, "%s", db_column_text(st, 7));
     (void)snprintf(row->reason, sizeof row->reason, "%s", db_column_text(st, 8));
+    row->waited = db_column_int(st, 9);
     db_done(st);
     return true;
 }
@@ -89,10 +97,12 @@ void ledger_put(struct db *db, const char *id, const struct ledger_row *row)
 {
     (void)db_run(db,
                  "INSERT OR REPLACE INTO message (id, state, attempts, first_at, next_attempt, at,"
-                 " code, size, sender, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                 " code, size, sender, reason, waited)"
+                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
                  DB_TEXT(id), DB_INT(row->state), DB_INT(row->attempts), DB_INT(row->first_at),
                  DB_INT(row->next_attempt), DB_INT(row->at), DB_INT(row->code),
-                 DB_INT((int64_t)row->size), DB_TEXT(row->sender), DB_TEXT(row->reason));
+                 DB_INT((int64_t)row->size), DB_TEXT(row->sender), DB_TEXT(row->reason),
+                 DB_INT(row->waited));
 }
 
 void ledger_forget(struct db *db, const char *id)
@@ -119,14 +129,15 @@ void ledger_each_recipient(struct db *db, const char *id, ledger_recipient_fn *f
            db_column_text(st, 2));
 }
 
-void ledger_each_due(struct db *db, int64_t now, ledger_id_fn *fn, void *arg)
+void ledger_each_due(struct db *db, int64_t now, ledger_due_fn *fn, void *arg)
 {
     sqlite3_stmt *st = db_query(db,
-                                "SELECT id FROM message WHERE state = 1 AND next_attempt <= ?1"
+                                "SELECT id, next_attempt FROM message"
+                                " WHERE state = 1 AND next_attempt <= ?1"
                                 " ORDER BY next_attempt",
                                 DB_INT(now));
     while (db_row(db, st)) {
-        if (!fn(arg, db_column_text(st, 0))) {
+        if (!fn(arg, db_column_text(st, 0), db_column_int(st, 1))) {
             db_done(st);
             return;
         }
@@ -143,10 +154,11 @@ int64_t ledger_next_due(struct db *db, int64_t now)
 
 uint64_t ledger_count(struct db *db, enum ledger_state state)
 {
-    /* A literal, so that the partial index serves the one count that is asked for often. */
+    /* Literals, so that partial indexes serve the counts that are asked for often. */
     sqlite3_stmt *st =
-        state == LEDGER_DEFERRED
-            ? db_query(db, "SELECT COUNT(*) FROM message WHERE state = 1")
+        state == LEDGER_DEFERRED ? db_query(db, "SELECT COUNT(*) FROM message WHERE state = 1")
+        : state == LEDGER_HELD
+            ? db_query(db, "SELECT COUNT(*) FROM message WHERE state = 4")
             : db_query(db, "SELECT COUNT(*) FROM message WHERE state = ?1", DB_INT(state));
     return (uint64_t)one_number(db, st, 0);
 }
@@ -172,17 +184,36 @@ uint64_t ledger_retry_all(struct db *db, int64_t now)
         DB_INT(now));
 }
 
+bool ledger_hold(struct db *db, const char *id)
+{
+    if (db_run(db, "UPDATE message SET state = 4 WHERE id = ?1 AND state = 1", DB_TEXT(id)) > 0)
+        return true;
+    return db_run(db,
+                  "INSERT OR IGNORE INTO message (id, state, attempts, first_at, next_attempt, at,"
+                  " code, size, sender, reason) VALUES (?1, 4, 0, 0, 0, 0, 0, 0, '', '')",
+                  DB_TEXT(id)) > 0;
+}
+
+bool ledger_release(struct db *db, const char *id)
+{
+    if (db_run(db, "DELETE FROM message WHERE id = ?1 AND state = 4 AND attempts = 0",
+               DB_TEXT(id)) > 0)
+        return true;
+    return db_run(db, "UPDATE message SET state = 1 WHERE id = ?1 AND state = 4", DB_TEXT(id)) > 0;
+}
+
 int ledger_prune(struct db *db, int64_t before)
 {
     ledger_begin(db);
     (void)db_run(db,
-                 "DELETE FROM recipient WHERE id IN (SELECT id FROM message WHERE state > 1"
+                 "DELETE FROM recipient WHERE id IN (SELECT id FROM message WHERE state IN (2, 3)"
                  " AND at < ?1 ORDER BY at LIMIT ?2)",
                  DB_INT(before), DB_INT(PRUNE_AT_ONCE));
-    int gone = db_run(db,
-                      "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE state > 1"
-                      " AND at < ?1 ORDER BY at LIMIT ?2)",
-                      DB_INT(before), DB_INT(PRUNE_AT_ONCE));
+    int gone =
+        db_run(db,
+               "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE state IN (2, 3)"
+               " AND at < ?1 ORDER BY at LIMIT ?2)",
+               DB_INT(before), DB_INT(PRUNE_AT_ONCE));
     ledger_commit(db);
     return gone;
 }

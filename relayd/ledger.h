@@ -2,11 +2,13 @@
  *
  *   no row     fresh: never tried, or tried without a word about the message itself
  *   deferred   tried; due again at next_attempt. Which recipients are settled stands beside it.
+ *   held       a person keeps it back, until it is released; otherwise as it was before
  *   delivered  the server took it; its file is to be unlinked wherever it turns up again
  *   rejected   for good; its file belongs in rejected/
  *
  * Changes are made between ledger_begin and ledger_commit, by relayd/settle alone but for retry,
- * facts and pruning. A failing database ends the process (lib/db.h). Times are ms since the epoch.
+ * hold and release, facts and pruning. A failing database ends the process (lib/db.h). Times are ms
+ * since the epoch.
  */
 #ifndef RELAYD_LEDGER_H
 #define RELAYD_LEDGER_H
@@ -21,6 +23,7 @@ enum ledger_state {
     LEDGER_DEFERRED,
     LEDGER_DELIVERED,
     LEDGER_REJECTED,
+    LEDGER_HELD,
     LEDGER_STATES,
 };
 const char *ledger_state_name(enum ledger_state state);
@@ -35,6 +38,7 @@ struct ledger_row {
     int64_t first_at;     /* of the first attempt that counted */
     int64_t next_attempt; /* deferred only */
     int64_t at;           /* of the last change */
+    int64_t waited;       /* between attempts, as planned: what counts towards expire */
     int code;             /* SMTP's; 0 when relayd decided */
     uint64_t size;
     char sender[ADDRESS_MAX + 1];
@@ -62,8 +66,8 @@ typedef void ledger_recipient_fn(void *arg, const char *address, enum ledger_rec
 void ledger_each_recipient(struct db *db, const char *id, ledger_recipient_fn *fn, void *arg);
 
 /* Deferred messages due at `now`, the longest due first. Calls fn until it returns false. */
-typedef bool ledger_id_fn(void *arg, const char *id);
-void ledger_each_due(struct db *db, int64_t now, ledger_id_fn *fn, void *arg);
+typedef bool ledger_due_fn(void *arg, const char *id, int64_t since);
+void ledger_each_due(struct db *db, int64_t now, ledger_due_fn *fn, void *arg);
 /* When the next one after `now` is due; 0 when none is. */
 int64_t ledger_next_due(struct db *db, int64_t now);
 uint64_t ledger_count(struct db *db, enum ledger_state state);
@@ -73,6 +77,11 @@ bool ledger_retry(struct db *db, const char *id, int64_t now);
 /* The one that is due first, whenever that is; false when none is deferred. */
 bool ledger_retry_first(struct db *db, int64_t now);
 uint64_t ledger_retry_all(struct db *db, int64_t now);
+
+/* Keeps a fresh or deferred message from being tried; false when it is in another state. */
+bool ledger_hold(struct db *db, const char *id);
+/* Makes it what it was before it was held; false when it is not. */
+bool ledger_release(struct db *db, const char *id);
 
 /* Drops a bounded number of delivered and rejected rows older than `before`; returns how many. */
 int ledger_prune(struct db *db, int64_t before);

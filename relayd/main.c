@@ -13,7 +13,9 @@ static bool open_relay(struct daemon *d, struct error *err)
 
 static bool start_relay(struct daemon *d, struct error *err)
 {
-    return relay_start(d->state, err);
+    (void)err;
+    relay_start(d->state);
+    return true;
 }
 
 static void reload_relay(struct daemon *d)

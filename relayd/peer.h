@@ -4,9 +4,6 @@
 
 #include "lib/conf.h"
 
-/* What relayd can't do yet is refused at its start, and not at the first message. */
-MUST_CHECK bool peer_supported(const struct conf *conf, struct error *err);
-
 #define PEER_HELO_SIZE 256
 /* Our name for EHLO: this host's if it is one, else a host of the default domain, else an address
  * literal. Always one that smtp_new takes. */

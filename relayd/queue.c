@@ -13,20 +13,22 @@
 #include <sys/stat.h>
 
 enum {
-    RING_MAX = 1280, /* the larger window, and what comes back into it */
-    SCAN_STEP = 500, /* names read in one call */
+    WINDOW_MAX = 1280, /* the larger window, and what comes back into it */
+    SCAN_STEP = 500,   /* names read in one call */
     FRESH_PER_DUE = 4,
 };
 
 struct item {
     char id[ID_SIZE];
+    int64_t since; /* when it came, or was due; INT64_MIN: it comes again */
     bool taken;
     unsigned losses;
 };
 
-struct ring {
-    struct item *items[RING_MAX];
-    size_t head, count;
+/* The next one last. */
+struct window {
+    struct item *items[WINDOW_MAX];
+    size_t count;
 };
 
 struct queue {
@@ -35,7 +37,7 @@ struct queue {
     queue_settled_fn *settled;
     void *arg;
     GHashTable *known; /* id -> struct item, which holds the key; owns the item */
-    struct ring fresh, due;
+    struct window fresh, due;
     struct spool_scan *scan;
     bool scan_wanted;
     struct timespec scanned; /* the directory's mtime when the last scan began */
@@ -43,34 +45,49 @@ struct queue {
     size_t taken;
 };
 
-/* ---- rings ---- */
+/* ---- windows ---- */
 
-static bool ring_add(struct ring *ring, struct item *item, size_t max)
+static int compare(const struct item *a, const struct item *b)
 {
-    if (ring->count >= max)
+    if (a->since != b->since)
+        return a->since < b->since ? -1 : 1;
+    return strcmp(a->id, b->id);
+}
+
+static bool window_add(struct window *window, struct item *item)
+{
+    size_t low = 0, high = window->count;
+    if (window->count >= WINDOW_MAX)
         return false;
-    ring->items[(ring->head + ring->count++) % RING_MAX] = item;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (compare(window->items[middle], item) > 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    struct item **at = window->items + low;
+    memmove(at + 1, at, (window->count - low) * sizeof *at);
+    *at = item;
+    window->count++;
     return true;
 }
 
-static bool ring_add_first(struct ring *ring, struct item *item)
+static struct item *window_take(struct window *window)
 {
-    if (ring->count >= RING_MAX)
-        return false;
-    ring->head = (ring->head + RING_MAX - 1) % RING_MAX;
-    ring->items[ring->head] = item;
-    ring->count++;
-    return true;
+    return window->count > 0 ? window->items[--window->count] : NULL;
 }
 
-static struct item *ring_take(struct ring *ring)
+static bool window_drop(struct window *window, const struct item *item)
 {
-    if (ring->count == 0)
-        return NULL;
-    struct item *item = ring->items[ring->head];
-    ring->head = (ring->head + 1) % RING_MAX;
-    ring->count--;
-    return item;
+    for (size_t i = 0; i < window->count; i++) {
+        struct item **at = window->items + i;
+        if (*at != item)
+            continue;
+        memmove(at, at + 1, (--window->count - i) * sizeof *at);
+        return true;
+    }
+    return false;
 }
 
 /* ---- life ---- */
@@ -99,14 +116,16 @@ void queue_free(struct queue *queue)
 
 /* ---- filling ---- */
 
-static bool join(struct queue *queue, struct ring *ring, size_t max, const char *id)
+static bool join(struct queue *queue, struct window *window, size_t max, const char *id,
+                 int64_t since)
 {
-    if (ring->count >= max)
+    if (window->count >= max)
         return false;
     struct item *item = g_new0(struct item, 1);
+    item->since = since;
     (void)snprintf(item->id, sizeof item->id, "%s", id);
     (void)g_hash_table_insert(queue->known, item->id, item);
-    return ring_add(ring, item, max);
+    return window_add(window, item);
 }
 
 /* False when it has to wait because the window is full. */
@@ -116,7 +135,7 @@ static bool offer(struct queue *queue, const char *id)
         return true;
     switch (ledger_state(queue->db, id)) {
     case LEDGER_FRESH:
-        return join(queue, &queue->fresh, QUEUE_FRESH_MAX, id);
+        return join(queue, &queue->fresh, QUEUE_FRESH_MAX, id, id_time(id));
     case LEDGER_DELIVERED:
         queue->settled(queue->arg, id, true);
         return true;
@@ -124,7 +143,7 @@ static bool offer(struct queue *queue, const char *id)
         queue->settled(queue->arg, id, false);
         return true;
     default:
-        return true; /* deferred: its row brings it */
+        return true; /* deferred: its row brings it; held: a person does */
     }
 }
 
@@ -139,10 +158,10 @@ void queue_scan(struct queue *queue)
     queue->scan_wanted = true;
 }
 
-static bool add_due(void *arg, const char *id)
+static bool add_due(void *arg, const char *id, int64_t since)
 {
     struct queue *queue = arg;
-    return queue_knows(queue, id) || join(queue, &queue->due, QUEUE_DUE_MAX, id);
+    return queue_knows(queue, id) || join(queue, &queue->due, QUEUE_DUE_MAX, id, since);
 }
 
 static void dir_time(const struct queue *queue, struct timespec *time)
@@ -209,9 +228,9 @@ bool queue_stale(const struct queue *queue)
 bool queue_take(struct queue *queue, enum queue_order order, char id[static ID_SIZE])
 {
     bool due_first = order == QUEUE_BY_TURNS && queue->turn % (FRESH_PER_DUE + 1) == FRESH_PER_DUE;
-    struct item *item = ring_take(due_first ? &queue->due : &queue->fresh);
+    struct item *item = window_take(due_first ? &queue->due : &queue->fresh);
     if (!item)
-        item = ring_take(due_first ? &queue->fresh : &queue->due);
+        item = window_take(due_first ? &queue->fresh : &queue->due);
     if (!item)
         return false;
     queue->turn++;
@@ -236,6 +255,19 @@ void queue_done(struct queue *queue, const char *id)
     (void)g_hash_table_remove(queue->known, id);
 }
 
+bool queue_drop(struct queue *queue, const char *id)
+{
+    const struct item *item = g_hash_table_lookup(queue->known, id);
+    if (!item)
+        return true;
+    if (item->taken)
+        return false;
+    if (!window_drop(&queue->fresh, item))
+        (void)window_drop(&queue->due, item);
+    (void)g_hash_table_remove(queue->known, id);
+    return true;
+}
+
 unsigned queue_again(struct queue *queue, const char *id)
 {
     struct item *item = taken_item(queue, id);
@@ -243,8 +275,9 @@ unsigned queue_again(struct queue *queue, const char *id)
         return 0;
     unsigned losses = ++item->losses;
     item->taken = false;
+    item->since = INT64_MIN;
     queue->taken--;
-    if (!ring_add_first(&queue->fresh, item)) {
+    if (!window_add(&queue->fresh, item)) {
         (void)g_hash_table_remove(queue->known, id);
         queue->scan_wanted = true;
     }

@@ -1,7 +1,8 @@
 /* What is ready to be relayed: a bounded window on outgoing/ and on the deferred rows of the
  * ledger. Its memory does not grow with the spool: the directory is read a piece at a time, and
  * left open in between. Fresh mail goes first, but every fifth message is a deferred one that is
- * due.
+ * due. Within the window each kind goes in the order of its time: arrival, or the time at which it
+ * was due. Held messages stay out.
  *
  * An id that was taken is not given out again before queue_done or queue_again. */
 #ifndef RELAYD_QUEUE_H
@@ -41,6 +42,8 @@ enum queue_order { QUEUE_BY_TURNS, QUEUE_FRESH_FIRST };
 bool queue_take(struct queue *queue, enum queue_order order, char id[static ID_SIZE]);
 /* It has a row that says what is next (or none, and no file). */
 void queue_done(struct queue *queue, const char *id);
+/* Takes an id that waits out of the window, since it is to be held; false when it was taken. */
+bool queue_drop(struct queue *queue, const char *id);
 /* It comes again, first of all. Returns how often in a row. */
 unsigned queue_again(struct queue *queue, const char *id);
 unsigned queue_losses(const struct queue *queue, const char *id); /* queue_again, so far */

@@ -8,6 +8,7 @@
 #include "lib/log.h"
 #include "relayd/ledger.h"
 #include "relayd/peer.h"
+#include "relayd/probe.h"
 #include "relayd/session.h"
 
 #include <stdio.h>
@@ -45,6 +46,7 @@ static struct attempt_policy policy(const struct relay *relay)
         .retry_min = conf->relay.retry_min,
         .retry_max = conf->relay.retry_max,
         .expire = conf->relay.expire,
+        .down = route_circuit(&relay->route) == ROUTE_OPEN,
     };
 }
 
@@ -110,6 +112,13 @@ static void file_missing(struct relay *relay, const char *id)
     queue_done(relay->queue, id);
 }
 
+static bool look(const struct relay *relay, struct attempt *attempt, struct error *err)
+{
+    const struct conf *conf = relay->d->conf;
+    bool client = conf->relay.client != CONF_CLIENT_NONE;
+    return attempt_look(attempt, client ? conf->relay.client_received : NULL, err);
+}
+
 static struct attempt *open_next(struct relay *relay)
 {
     char id[ID_SIZE];
@@ -118,6 +127,10 @@ static struct attempt *open_next(struct relay *relay)
     while (queue_take(relay->queue, order, id)) {
         struct error err;
         struct attempt *attempt = attempt_open(relay->spool, relay->d->db, id, &err);
+        if (attempt && attempt->count > 0 && !look(relay, attempt, &err)) {
+            settle_unreadable(relay, attempt, &err);
+            continue;
+        }
         if (attempt && attempt->count > 0) {
             attempt->losses = queue_losses(relay->queue, id);
             return attempt;
@@ -144,6 +157,14 @@ static size_t count_sessions(const struct relay *relay, size_t *busy)
     return up;
 }
 
+static size_t count_by(const struct relay *relay, bool (*is)(const struct session *session))
+{
+    size_t count = 0;
+    for (guint i = 0; i < relay->sessions->len; i++)
+        count += is(g_ptr_array_index(relay->sessions, i));
+    return count;
+}
+
 /* A server in trouble gets one message at a time. */
 static bool may_give(const struct relay *relay)
 {
@@ -152,6 +173,16 @@ static bool may_give(const struct relay *relay)
         return false;
     (void)count_sessions(relay, &busy);
     return busy == 0 || !route_in_trouble(&relay->route);
+}
+
+/* The message is for a new session. */
+static void put_back(struct relay *relay, struct session *session, struct attempt *attempt)
+{
+    queue_done(relay->queue, attempt->id);
+    queue_push(relay->queue, attempt->id);
+    attempt_free(attempt);
+    session_quit(session);
+    relay_work(relay);
 }
 
 /* True when the session has got a message. */
@@ -164,6 +195,10 @@ static bool give_message(struct relay *relay, struct session *session)
         enum smtp_refusal refusal = session_begin(session, attempt);
         if (refusal == SMTP_STARTED)
             return true;
+        if (refusal == SMTP_REFUSED_CLIENT) {
+            put_back(relay, session, attempt);
+            return false;
+        }
         settle_refusal(relay, attempt, smtp_refusal_text(refusal));
     }
     return false;
@@ -184,8 +219,12 @@ static void learn_offers(struct relay *relay, const struct session *session)
 static void on_ready(void *arg, struct session *session)
 {
     struct relay *relay = arg;
-    if (session_messages(session) == 0)
+    relay->proven = true;
+    if (session_messages(session) == 0) {
         learn_offers(relay, session);
+        route_admitted(&relay->route, clock_monotonic(), count_by(relay, session_greeted),
+                       (size_t)relay->d->conf->relay.sessions);
+    }
     if (give_message(relay, session))
         return;
     /* A probe without mail: its EHLO has been answered, and nothing better can be learnt. */
@@ -199,6 +238,14 @@ static void on_ready(void *arg, struct session *session)
 static bool ended_between(const struct session *session, const struct smtp_result *result)
 {
     return session_messages(session) > 1 && strcmp(result->command, "MAIL") == 0;
+}
+
+/* So does one that answers 452 to MAIL then (OpenSMTPD, after a hundred). Were it full itself, the
+ * first MAIL of the next session would be told so too. */
+static bool has_had_enough(const struct session *session, const struct smtp_result *result)
+{
+    return session_messages(session) > 1 && result->code == 452 &&
+           strcmp(result->command, "MAIL") == 0;
 }
 
 static void judge_route(struct relay *relay, const struct attempt *attempt,
@@ -215,6 +262,10 @@ static void on_result(void *arg, struct session *session, struct attempt *attemp
                       const struct smtp_result *result)
 {
     struct relay *relay = arg;
+    if (has_had_enough(session, result)) {
+        put_back(relay, session, attempt);
+        return;
+    }
     judge_route(relay, attempt, result);
     if (result->in_doubt)
         LOG(LOG_WARN, "possible-duplicate", KV("id", attempt->id), KV("error", result->text));
@@ -236,11 +287,26 @@ static bool may_end(void *arg, struct session *session)
     return settle_durable(relay->settle, session_ticket(session));
 }
 
+/* What never got ready while others are well says that there are enough of them. */
+static void judge_connection(struct relay *relay, const struct session *session, const char *why)
+{
+    int64_t now = clock_monotonic();
+    size_t well = count_by(relay, session_greeted);
+    if (well > 0 && !session_was_ready(session) && !route_in_trouble(&relay->route))
+        route_crowded(&relay->route, now, well, why);
+    else
+        route_failed(&relay->route, now, why);
+}
+
 static void on_ended(void *arg, struct session *session, enum smtp_close how, const char *text)
 {
     struct relay *relay = arg;
+    if (how == SMTP_CLOSED_LOGIN) {
+        relay->proven = false;
+        route_refused(&relay->route, clock_monotonic(), text);
+    }
     if (how == SMTP_CLOSED_FAILED && session_messages(session) == 0)
-        route_failed(&relay->route, clock_monotonic(), text);
+        judge_connection(relay, session, text);
     LOG(LOG_DETAIL, "session-ended", KV("how", text),
         KVN("messages", (long long)session_messages(session)));
     arm(relay->reaper, 0);
@@ -262,6 +328,12 @@ static void on_settled(void *arg, const char *id, bool delivered)
     settle_again(relay->settle, id, delivered);
 }
 
+static char *on_secret(void *arg, struct error *err)
+{
+    const struct relay *relay = arg;
+    return login_secret(relay->login, err);
+}
+
 static void feed_idle(struct relay *relay)
 {
     for (guint i = 0; i < relay->sessions->len && queue_ready(relay->queue) > 0; i++) {
@@ -274,6 +346,7 @@ static void feed_idle(struct relay *relay)
 static void open_session(struct relay *relay)
 {
     const struct session_owner owner = {
+        .secret = on_secret,
         .ready = on_ready,
         .result = on_result,
         .unreadable = on_unreadable,
@@ -286,6 +359,19 @@ static void open_session(struct relay *relay)
                     session_open(d->base, d->streams, d->conf, relay->helo, &owner));
 }
 
+/* Without a password there is no use in connecting. */
+static bool may_log_in(struct relay *relay)
+{
+    struct error err;
+    int64_t now = clock_monotonic();
+    if (!route_may_send(&relay->route, now))
+        return false;
+    bool ready = login_ready(relay->login, &err);
+    if (!ready)
+        route_failed(&relay->route, now, err.text);
+    return ready;
+}
+
 static void open_sessions(struct relay *relay)
 {
     size_t busy, up = count_sessions(relay, &busy);
@@ -295,6 +381,11 @@ static void open_sessions(struct relay *relay)
     size_t wanted = queue_ready(relay->queue) + busy;
     if (wanted == 0 && (relay->probe || (relay->route.open && relay->route.failures > 0)))
         wanted = 1;
+    bool unsure = !relay->proven && relay->d->conf->relay.user[0] != '\0';
+    if (unsure && limit > 1)
+        limit = 1; /* a password that is wrong is to be given once, not by each connection */
+    if (up < limit && up < wanted && !may_log_in(relay))
+        return;
     for (; up < limit && up < wanted; up++)
         open_session(relay);
 }
@@ -318,10 +409,13 @@ static void arm_wake(struct relay *relay)
     int64_t wait = CLOCK_MINUTE, now = clock_now();
     int64_t due = ledger_next_due(relay->d->db, now);
     int64_t pause = relay->route.next_at - clock_monotonic();
+    int64_t crowd = relay->route.more_at - clock_monotonic();
     if (due > 0 && due - now < wait)
         wait = due - now;
     if (pause > 0 && pause < wait)
         wait = pause;
+    if (crowd > 0 && crowd < wait)
+        wait = crowd;
     arm(relay->wake, wait + 1);
 }
 
@@ -407,19 +501,38 @@ static void on_notice(void *arg, const char *peer, const char *topic, const json
 struct relay *relay_new(struct daemon *d, struct error *err)
 {
     struct spool *spool = spool_open(d->conf->spool_dir, false, err);
-    if (!spool)
+    struct login *login = spool ? login_open(d, err) : NULL;
+    if (!login) {
+        spool_close(spool);
         return NULL;
+    }
     struct relay *relay = g_new0(struct relay, 1);
+    relay->login = login;
     relay->d = d;
     relay->spool = spool;
     return relay;
 }
 
-bool relay_start(struct relay *relay, struct error *err)
+static void warn_of_login(const struct relay *relay)
+{
+    struct error err;
+    const struct conf *conf = relay->d->conf;
+    bool clear = strcmp(conf->relay.auth, "plain") == 0 || strcmp(conf->relay.auth, "login") == 0;
+    if (!login_ready(relay->login, &err))
+        LOG(LOG_ALARM, "relay-no-password", KV("error", err.text));
+    if (login_unused(relay->login))
+        LOG(LOG_WARN, "relay-password-unused",
+            KV("error", "a password is kept, but relay.user is empty: nobody logs in"));
+    if (conf->relay.user[0] != '\0' && clear && conf->relay.tls == CONF_TLS_NONE &&
+        conf->relay.host[0] != '/')
+        LOG(LOG_WARN, "password-in-clear", KV("server", conf->relay.host),
+            KV("by", conf->relay.auth));
+}
+
+void relay_start(struct relay *relay)
 {
     struct daemon *d = relay->d;
-    if (!peer_supported(d->conf, err))
-        return false;
+    warn_of_login(relay);
     peer_helo(d->conf, relay->helo);
     route_init(&relay->route, d->conf->relay.retry_max);
     relay->probe = true;
@@ -435,21 +548,27 @@ bool relay_start(struct relay *relay, struct error *err)
     bus_listen(d->bus, "hygiene");
     arm(relay->tick, TICK);
     relay_work(relay);
-    return true;
 }
 
-/* A configuration that can't be served is shown; each connection is then refused by nobody but the
- * server, so nothing is lost by going on. */
 void relay_reload(struct relay *relay)
 {
-    struct error err;
-    if (!peer_supported(relay->d->conf, &err))
-        LOG(LOG_ALARM, "reload-refused", KV("error", err.text));
+    warn_of_login(relay);
     peer_helo(relay->d->conf, relay->helo);
     for (guint i = 0; i < relay->sessions->len; i++)
         session_quit(g_ptr_array_index(relay->sessions, i));
     relay->probe = true;
+    relay->proven = false;
     route_set_retry_max(&relay->route, relay->d->conf->relay.retry_max);
+    route_retry(&relay->route);
+    relay_work(relay);
+}
+
+void relay_new_password(struct relay *relay)
+{
+    if (!relay->work)
+        return; /* -1: nothing is running */
+    relay->proven = false;
+    relay->probe = true;
     route_retry(&relay->route);
     relay_work(relay);
 }
@@ -480,11 +599,13 @@ void relay_free(struct relay *relay)
         session_free(g_ptr_array_index(relay->sessions, i));
     if (relay->sessions)
         (void)g_ptr_array_free(relay->sessions, TRUE);
+    probe_free(relay->look);
     settle_free(relay->settle);
     for (size_t i = 0; i < sizeof events / sizeof *events; i++)
         if (events[i])
             event_free(events[i]);
     queue_free(relay->queue);
+    login_free(relay->login);
     spool_close(relay->spool);
     g_free(relay);
 }

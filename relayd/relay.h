@@ -4,6 +4,8 @@
 #define RELAYD_RELAY_H
 
 #include "lib/daemon.h"
+#include "relayd/backlog.h"
+#include "relayd/login.h"
 #include "relayd/peer.h"
 #include "relayd/queue.h"
 #include "relayd/route.h"
@@ -17,9 +19,11 @@ struct session;
 struct relay {
     struct daemon *d;
     struct spool *spool;
+    struct login *login;
     struct queue *queue; /* NULL while d->once, as all below */
     struct settle *settle;
     struct route route;
+    struct backlog backlog;
     GPtrArray *sessions;  /* struct session */
     struct event *work;   /* there may be something to do */
     struct event *wake;   /* something is due */
@@ -29,17 +33,21 @@ struct relay {
     int64_t scan_next;    /* none before */
     int64_t pruned;       /* monotonic, when last */
     bool probe;           /* connect although there is no mail: to learn SIZE, to try the circuit */
+    struct probe *look;   /* the last one begun, or NULL */
+    bool proven;          /* the server has let us in since the settings are what they are */
     char helo[PEER_HELO_SIZE];
 };
 
 /* For -1: only spool and ledger. */
 MUST_CHECK struct relay *relay_new(struct daemon *d, struct error *err);
 /* Begins to work. */
-MUST_CHECK bool relay_start(struct relay *relay, struct error *err);
+void relay_start(struct relay *relay);
 /* Something may be possible now that was not: a new id, a settled one, a person's "retry". */
 void relay_work(struct relay *relay);
 /* The configuration is new: sessions that are up end in order, new ones go by it. */
 void relay_reload(struct relay *relay);
+/* There is another password: try it now. */
+void relay_new_password(struct relay *relay);
 /* Ends sessions as their messages end; then daemon_stopped. */
 void relay_stop(struct relay *relay);
 void relay_free(struct relay *relay);

@@ -66,7 +66,7 @@ static void parse_enhanced(struct smtp_reply *reply, const char *text, size_t le
 
 static void keep_text(struct smtp_reply *reply, const char *text, size_t len)
 {
-    size_t room = sizeof reply->text - 1;
+    size_t room = (reply->code == SMTP_CHALLENGE ? sizeof reply->text : SMTP_REPLY_TEXT_MAX) - 1;
     if (reply->lines > 1 && reply->text_len < room)
         reply->text[reply->text_len++] = '\n';
     for (size_t i = 0; i < len && reply->text_len < room; i++) {
@@ -108,13 +108,20 @@ static enum smtp_reply_status take_line(struct smtp_reply_parser *parser)
     return len > 3 && line[3] == '-' ? SMTP_REPLY_MORE : SMTP_REPLY_DONE;
 }
 
+/* A line that begins like a challenge may be longer; whether it is one is seen at its end. */
+static size_t line_max(const struct smtp_reply_parser *parser)
+{
+    bool challenge = parser->line_len >= 3 && memcmp(parser->line, "334", 3) == 0;
+    return challenge ? SMTP_CHALLENGE_MAX : SMTP_REPLY_LINE_MAX;
+}
+
 static bool append(struct smtp_reply_parser *parser, const char *data, size_t len)
 {
     if (len > sizeof parser->line - parser->line_len)
         return false;
     memcpy(parser->line + parser->line_len, data, len);
     parser->line_len += len;
-    return true;
+    return parser->line_len <= line_max(parser);
 }
 
 enum smtp_reply_status smtp_reply_feed(struct smtp_reply_parser *parser, const char *data,

@@ -12,9 +12,12 @@
 
 enum {
     SMTP_REPLY_LINE_MAX = 2048, /* bytes, with a CR but without the LF; RFC 5321 says 512 */
+    SMTP_CHALLENGE_MAX = 12288, /* the same of a 334 line (RFC 4954, 4), and of its text */
     SMTP_REPLY_LINES_MAX = 100,
     SMTP_REPLY_TEXT_MAX = 4096, /* bytes of text kept; the rest is read and dropped */
 };
+
+enum { SMTP_CHALLENGE = 334 }; /* the code */
 
 enum smtp_reply_status {
     SMTP_REPLY_MORE, /* feed on */
@@ -38,15 +41,16 @@ struct smtp_reply {
     size_t lines;
     size_t text_len;
     /* The lines' text without code, joined by '\n', NUL-terminated. Only printable ASCII: control
-     * and 8-bit bytes have become '?', so it can go to a log, a terminal or JSON as it is. */
-    char text[SMTP_REPLY_TEXT_MAX];
+     * and 8-bit bytes have become '?', so it can go to a log, a terminal or JSON as it is. That of
+     * a challenge (334) is whole; other text is cut to SMTP_REPLY_TEXT_MAX. */
+    char text[SMTP_CHALLENGE_MAX];
 };
 
 struct smtp_reply_parser {
     struct smtp_reply reply;
     enum smtp_reply_error error;
     size_t line_len;
-    char line[SMTP_REPLY_LINE_MAX];
+    char line[SMTP_CHALLENGE_MAX];
 };
 
 void smtp_reply_reset(struct smtp_reply_parser *parser);

@@ -9,8 +9,12 @@
 #include <assert.h>
 #include <stdio.h>
 
-#define PAUSE_MIN CLOCK_SECOND
-#define PAUSE_MAX CLOCK_MINUTE
+#define PAUSE_MIN   CLOCK_SECOND
+#define PAUSE_MAX   CLOCK_MINUTE
+#define REFUSED_MIN CLOCK_MINUTE
+#define REFUSED_MAX CLOCK_HOUR
+#define CROWDED_MIN (10 * CLOCK_SECOND)
+#define CROWDED_MAX (10 * CLOCK_MINUTE)
 
 static const char *const circuit_names[] = {
     [ROUTE_CLOSED] = "closed",
@@ -49,9 +53,10 @@ bool route_in_trouble(const struct route *route)
 
 size_t route_limit(const struct route *route, int64_t now, size_t max)
 {
-    if (!route_in_trouble(route))
-        return max;
-    return now >= route->next_at ? 1 : 0;
+    if (route_in_trouble(route))
+        return now >= route->next_at ? 1 : 0;
+    size_t allowed = route->fewer > 0 ? route->fewer + (now >= route->more_at) : max;
+    return allowed < max ? allowed : max;
 }
 
 bool route_may_send(const struct route *route, int64_t now)
@@ -62,7 +67,9 @@ bool route_may_send(const struct route *route, int64_t now)
 static void pause_route(struct route *route, int64_t now, const char *why)
 {
     unsigned length = route->pauses > 16 ? 16 : (unsigned)route->pauses;
-    route->next_at = now + clock_backoff(PAUSE_MIN, route->pause_max, length);
+    int64_t min = route->refused ? REFUSED_MIN : PAUSE_MIN;
+    int64_t max = route->refused ? REFUSED_MAX : route->pause_max;
+    route->next_at = now + clock_backoff(min, max, length);
     route->pauses++;
     (void)snprintf(route->error, sizeof route->error, "%s", why);
 }
@@ -76,16 +83,61 @@ static void open_circuit(struct route *route)
         KVN("put_off", route->put_off));
 }
 
+static void allow_all(struct route *route)
+{
+    route->fewer = 0;
+    route->crowded = 0;
+    route->more_at = 0;
+}
+
+void route_crowded(struct route *route, int64_t now, size_t up, const char *why)
+{
+    bool together = route->fewer > 0 && now < route->more_at;
+    if (!together) {
+        route->more_at = now + clock_backoff(CROWDED_MIN, CROWDED_MAX, route->crowded++);
+        route->fewer = up;
+        LOG(LOG_WARN, "relay-allows-fewer", KVN("connections", (long long)up), KV("error", why),
+            KVN("again_in_ms", route->more_at - now));
+    }
+    if (up < route->fewer)
+        route->fewer = up;
+}
+
+void route_admitted(struct route *route, int64_t now, size_t up, size_t max)
+{
+    if (route->fewer == 0 || up <= route->fewer)
+        return;
+    allow_all(route);
+    if (up < max) { /* and one more at once */
+        route->fewer = up;
+        route->more_at = now;
+    }
+}
+
 void route_failed(struct route *route, int64_t now, const char *why)
 {
     if (route_in_trouble(route) && now < route->next_at)
         return; /* one of several that broke together */
     route->failures++;
+    route->refused = false;
+    allow_all(route); /* what looked like a crowd may have been this */
     pause_route(route, now, why);
     LOG(LOG_WARN, "relay-failed", KV("error", route->error), KVN("failures", route->failures),
         KVN("again_in_ms", route->next_at - now));
     if (route->failures >= ROUTE_CIRCUIT_FAILURES)
         open_circuit(route);
+}
+
+void route_refused(struct route *route, int64_t now, const char *why)
+{
+    route->pauses = route->refused ? route->pauses : 0;
+    route->refused = true;
+    route->failures =
+        route->failures < ROUTE_CIRCUIT_FAILURES ? ROUTE_CIRCUIT_FAILURES : route->failures + 1;
+    pause_route(route, now, why);
+    LOG(LOG_ALARM, "relay-login-refused", KV("error", route->error),
+        KV("do", "popferryctl relay password"), KVN("again_in_ms", route->next_at - now));
+    open_circuit(route);
 }
 
 void route_put_off(struct route *route, int64_t now, bool first, const char *reply)
@@ -103,7 +155,12 @@ void route_put_off(struct route *route, int64_t now, bool first, const char *rep
 void route_well(struct route *route)
 {
     bool was_open = route->open;
-    *route = (struct route){.pause_max = route->pause_max};
+    *route = (struct route){
+        .pause_max = route->pause_max,
+        .fewer = route->fewer,
+        .crowded = route->crowded,
+        .more_at = route->more_at,
+    };
     if (was_open)
         LOG(LOG_NOTE, "relay-up");
 }
@@ -112,4 +169,5 @@ void route_retry(struct route *route)
 {
     route->next_at = 0;
     route->pauses = 0;
+    allow_all(route);
 }

@@ -1,7 +1,8 @@
 /* How the one SMTP server fares, and how hard it may be tried. No I/O, no clock: times are handed
  * in (monotonic, ms).
  *
- * - well: connections up to the limit
+ * - well: connections up to the limit; to fewer when the server refuses some of them while others
+ *   are well, until it is tried with one more, after a growing time
  * - failing: the last session or connection failed; one at a time, after a growing pause
  * - circuit open, by ROUTE_CIRCUIT_FAILURES of these in a row: the same, and it is said
  *   ("relay-down"); probes go on, with or without mail, until one is answered well ("relay-up")
@@ -23,8 +24,12 @@ struct route {
     unsigned failures; /* sessions in a row that failed */
     unsigned put_off;  /* messages in a row that were answered 4xx at their first attempt */
     bool open;         /* the circuit; route_circuit says by what */
+    bool refused;      /* the login: pauses are longer */
     int64_t next_at;   /* no connection, and no message on a circuit that is open, before */
     int64_t pauses;    /* of growing length so far */
+    size_t fewer;      /* connections that the server allows; 0: as many as we like */
+    unsigned crowded;  /* in a row that it refused since */
+    int64_t more_at;   /* one more than `fewer` is tried */
     char error[240];   /* the last failure, "" when all is well */
 };
 
@@ -46,6 +51,14 @@ bool route_may_send(const struct route *route, int64_t now);
 /* A connection or session failed, and not over a message. Several that fail at once count as one.
  */
 void route_failed(struct route *route, int64_t now, const char *why);
+/* A connection was refused, or ended before it was ready, while `up` (not 0) others were well: the
+ * server allows no more than these. Several that are refused together count as one. */
+void route_crowded(struct route *route, int64_t now, size_t up, const char *why);
+/* A connection got ready; now `up` are, of `max` that we would like. */
+void route_admitted(struct route *route, int64_t now, size_t up, size_t max);
+/* The server did not take our password. The circuit opens at once, and pauses grow from a minute to
+ * an hour: servers lock accounts for what is tried again and again. */
+void route_refused(struct route *route, int64_t now, const char *why);
 /* A message was put off by 4xx to MAIL, DATA or its end. First: it was its first attempt. Others
  * don't count, or one message that is never taken would open the circuit by itself; but on an open
  * circuit each is a probe that failed. */

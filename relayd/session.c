@@ -24,6 +24,11 @@ struct session {
     struct session_owner owner;
     struct stream *stream;
     struct smtp *smtp;
+    const struct conf *conf;
+    struct auth auth;
+    struct sasl_binding binding;
+    const char *method; /* of the login; "" before it */
+    const char *stage;
     struct event *idle;
     struct attempt *attempt;
     struct smtp_envelope envelope;
@@ -77,7 +82,8 @@ static void send_body(struct session *session)
 {
     char piece[PIECE];
     struct evbuffer *output = stream_output(session->stream);
-    while (!session->read_whole && evbuffer_get_length(output) < OUTPUT_HIGH) {
+    while (!session->read_whole && smtp_wants_body(session->smtp) &&
+           evbuffer_get_length(output) < OUTPUT_HIGH) {
         struct error err;
         size_t got = 0;
         if (!message_read(session->attempt->reader, piece, sizeof piece, &got, &err)) {
@@ -106,6 +112,8 @@ enum smtp_refusal session_begin(struct session *session, struct attempt *attempt
         .recipients = attempt->addresses,
         .count = attempt->count,
         .size = head->size,
+        .by_data = attempt->begins_as_mbox,
+        .client = attempt->client.address[0] != '\0' ? &attempt->client : NULL,
     };
     session->attempt = attempt;
     session->read_whole = false;
@@ -132,6 +140,51 @@ static void on_secure(void *ctx)
     struct error err;
     if (!stream_secure(session->stream, &err))
         smtp_lost(session->smtp, err.text);
+}
+
+/* ---- logging in ---- */
+
+static enum auth_progress begin_login(struct session *session)
+{
+    const struct conf *conf = session->conf;
+    struct stream *stream = session->stream;
+    struct sasl_binding *binding = &session->binding;
+    bool bound = stream_binding(stream, &binding->exporter, binding->data, sizeof binding->data,
+                                &binding->len);
+    const struct auth_login login = {
+        .option = conf->relay.auth,
+        .user = conf->relay.user,
+        .host = conf->relay.host,
+        .port = conf->relay.port,
+        .secure = stream_is_secure(stream) || conf->relay.host[0] == '/',
+        .clear_is_ok = conf->relay.tls == CONF_TLS_NONE,
+        .binding = bound ? binding : NULL,
+        .secret = session->owner.secret,
+        .arg = session->owner.arg,
+    };
+    return auth_begin(&session->auth, session->smtp, &login);
+}
+
+static void on_login(void *ctx, const struct smtp_reply *reply)
+{
+    struct session *session = ctx;
+    struct auth *auth = &session->auth;
+    enum auth_progress progress = reply ? auth_reply(auth, reply) : begin_login(session);
+    if (progress == AUTH_GOES_ON)
+        return;
+    if (progress != AUTH_DONE) {
+        char why[sizeof auth->error.text];
+        (void)snprintf(why, sizeof why, "%s", auth->error.text);
+        auth_free(auth);
+        smtp_login_failed(session->smtp,
+                          progress == AUTH_REFUSED ? SMTP_CLOSED_LOGIN : SMTP_CLOSED_FAILED, why);
+        return;
+    }
+    LOG(LOG_DETAIL, "relay-logged-in", KV("user", session->conf->relay.user),
+        KV("by", auth_method(auth)), KV("tls", stream_is_secure(session->stream) ? "yes" : "no"));
+    session->method = auth_method(auth);
+    auth_free(auth);
+    smtp_login_done(session->smtp);
 }
 
 static void on_ready(void *ctx)
@@ -167,14 +220,20 @@ static void on_result(void *ctx, const struct smtp_result *result)
     session->owner.result(session->owner.arg, session, give_up_attempt(session), result);
 }
 
+/* A server that hangs up on a password has refused it. */
 static void on_closed(void *ctx, enum smtp_close how, const char *text)
 {
-    end_session(ctx, how, text);
+    struct session *session = ctx;
+    bool hung_up = how == SMTP_CLOSED_FAILED && auth_in_the_balance(&session->auth);
+    auth_free(&session->auth); /* what it knows of the password is not to lie about */
+    end_session(session, hung_up ? SMTP_CLOSED_LOGIN : how, text);
 }
 
 static void on_trace(void *ctx, enum smtp_state from, enum smtp_state to)
 {
     struct session *session = ctx;
+    if (to != SMTP_CLOSED)
+        session->stage = smtp_state_name(to);
     if (log_is_verbose())
         LOG(LOG_DETAIL, "smtp-state", KV("from", smtp_state_name(from)),
             KV("to", smtp_state_name(to)),
@@ -184,6 +243,7 @@ static void on_trace(void *ctx, enum smtp_state from, enum smtp_state to)
 static const struct smtp_events smtp_events = {
     .send = on_send,
     .secure = on_secure,
+    .login = on_login,
     .ready = on_ready,
     .recipient = on_recipient,
     .want_data = on_want_data,
@@ -207,6 +267,9 @@ static void on_stream(void *arg, struct stream *stream, enum stream_event event)
 {
     struct session *session = arg;
     switch (event) {
+    case STREAM_CONNECTED:
+        session->stage = smtp_state_name(smtp_state(session->smtp));
+        break;
     case STREAM_DATA:
         on_data(session);
         break;
@@ -249,10 +312,18 @@ struct session *session_open(struct event_base *base, struct stream_context *str
         .helo = helo,
         .max_errors = (unsigned)conf->relay.session_errors,
         .starttls = conf->relay.tls == CONF_TLS_STARTTLS,
+        .login = conf->relay.user[0] != '\0',
+        .lmtp = strcmp(conf->relay.protocol, "lmtp") == 0,
+        .xclient = conf->relay.client == CONF_CLIENT_XCLIENT,
+        .xforward = conf->relay.client == CONF_CLIENT_XFORWARD,
     };
     if (!session)
         abort();
     session->owner = *owner;
+    session->conf = conf;
+    session->method = "";
+    session->stage = "connect";
+    auth_init(&session->auth);
     session->smtp = smtp_new(&config, &smtp_events, session);
     session->idle = evtimer_new(base, on_idle, session);
     if (!session->smtp || !session->idle)
@@ -261,6 +332,8 @@ struct session *session_open(struct event_base *base, struct stream_context *str
         .host = conf->relay.host,
         .port = conf->relay.port,
         .tls = conf->relay.tls == CONF_TLS_IMPLICIT,
+        .ca = conf->relay.ca,
+        .pin = conf->relay.pin,
         .connect_timeout = CONNECT_TIMEOUT,
         .timeout = smtp_patience(session->smtp) * CLOCK_SECOND,
     };
@@ -278,6 +351,7 @@ void session_free(struct session *session)
         LOG(LOG_WARN, "possible-duplicate", KV("id", session->attempt->id),
             KV("error", "abandoned while the server's answer was awaited"));
     attempt_free(session->attempt);
+    auth_free(&session->auth);
     stream_free(session->stream);
     event_free(session->idle);
     smtp_free(session->smtp);
@@ -294,6 +368,26 @@ void session_quit(struct session *session)
     renew_timeout(session);
 }
 
+const char *session_stage(const struct session *session)
+{
+    return session->stage;
+}
+
+const char *session_address(const struct session *session)
+{
+    return stream_address(session->stream);
+}
+
+const char *session_method(const struct session *session)
+{
+    return session->method;
+}
+
+bool session_tls_facts(const struct session *session, struct tls_facts *facts)
+{
+    return stream_tls_facts(session->stream, facts);
+}
+
 bool session_idle(const struct session *session)
 {
     return !session->over && !session->quit_wanted && smtp_state(session->smtp) == SMTP_READY;
@@ -302,6 +396,11 @@ bool session_idle(const struct session *session)
 bool session_was_ready(const struct session *session)
 {
     return session->was_ready;
+}
+
+bool session_greeted(const struct session *session)
+{
+    return !session->over && smtp_state(session->smtp) != SMTP_GREETING;
 }
 
 bool session_over(const struct session *session)

@@ -6,11 +6,14 @@
 #include "lib/conf.h"
 #include "lib/stream.h"
 #include "relayd/attempt.h"
+#include "relayd/auth.h"
 #include "relayd/smtp.h"
 
 struct session;
 
 struct session_owner {
+    /* The password of relay.user, for secret_wipe; NULL and a sentence that says what to do. */
+    char *(*secret)(void *arg, struct error *err);
     /* Ready for a message: call session_begin now or later, or nothing. */
     void (*ready)(void *arg, struct session *session);
     /* The attempt is over; it belongs to the owner from here on. */
@@ -44,8 +47,14 @@ void session_quit(struct session *session);
 
 bool session_idle(const struct session *session);      /* ready and without a message */
 bool session_was_ready(const struct session *session); /* EHLO was answered well */
+bool session_greeted(const struct session *session);   /* by 220, and it is not over */
 bool session_over(const struct session *session);
 size_t session_messages(const struct session *session); /* with a result so far */
+/* Where it stands, or stood when it ended: "connect", or a state of the SMTP core. */
+const char *session_stage(const struct session *session);
+const char *session_address(const struct session *session); /* as stream_address */
+const char *session_method(const struct session *session);  /* of the login; "" for none */
+MUST_CHECK bool session_tls_facts(const struct session *session, struct tls_facts *facts);
 const struct smtp_extensions *session_offers(const struct session *session);
 
 /* The owner's mark: the ticket of its last verdict. */

@@ -36,7 +36,8 @@ static void write_recipient(struct db *db, const struct attempt *attempt,
     const struct attempt_recipient *r = &attempt->recipients[i];
     if (r->answered && r->verdict == SMTP_PERMANENT)
         ledger_put_recipient(db, attempt->id, r->address, LEDGER_REFUSED, r->reply);
-    else if (r->answered && r->verdict == SMTP_ACCEPTED && verdict->accepted_sent)
+    else if (r->answered &&
+             (r->verdict == SMTP_TAKEN || (r->verdict == SMTP_ACCEPTED && verdict->accepted_sent)))
         ledger_put_recipient(db, attempt->id, r->address, LEDGER_SENT, r->reply);
     else if (verdict->refused_rest)
         ledger_put_recipient(db, attempt->id, r->address, LEDGER_REFUSED, verdict->row.reason);

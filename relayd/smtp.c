@@ -15,7 +15,7 @@ enum {
 };
 
 typedef void reply_fn(struct smtp *smtp, const struct smtp_reply *reply);
-static reply_fn on_greeting, on_ehlo, on_helo, on_starttls, on_unasked, on_rset, on_quit;
+static reply_fn on_greeting, on_ehlo, on_helo, on_starttls, on_login, on_unasked, on_rset, on_quit;
 
 static const struct {
     const char *name;
@@ -27,7 +27,10 @@ static const struct {
     [SMTP_HELO] = {"helo", 5 * MINUTE, on_helo},
     [SMTP_STARTTLS] = {"starttls", 2 * MINUTE, on_starttls},
     [SMTP_SECURING] = {"securing", 2 * MINUTE, on_unasked},
+    [SMTP_LOGIN] = {"login", 5 * MINUTE, on_login},
     [SMTP_READY] = {"ready", 5 * MINUTE, on_unasked},
+    [SMTP_XCLIENT] = {"xclient", 5 * MINUTE, smtp_on_xclient},
+    [SMTP_XFORWARD] = {"xforward", 5 * MINUTE, smtp_on_xforward},
     [SMTP_ENVELOPE] = {"envelope", 5 * MINUTE, smtp_on_envelope},
     [SMTP_BODY] = {"body", 3 * MINUTE, smtp_on_body},
     [SMTP_FINAL] = {"final", 10 * MINUTE, smtp_on_final},
@@ -36,6 +39,8 @@ static const struct {
     [SMTP_CLOSED] = {"closed", 10, NULL},
 };
 static_assert(sizeof states / sizeof *states == SMTP_STATES, "a row a state");
+
+static const char too_early[] = "a reply came before its command";
 
 void smtp_set_state(struct smtp *smtp, enum smtp_state to)
 {
@@ -64,7 +69,7 @@ void smtp_fail_session(struct smtp *smtp, int code, const char *text)
                           .command = smtp_pending_command(smtp),
                           .text = text,
                           .code = code,
-                          .in_doubt = smtp->state == SMTP_FINAL && smtp->accepted > 0 && code == 0,
+                          .in_doubt = code == 0 && smtp_in_doubt(smtp),
                       });
     smtp_close_session(smtp,
                        quitting ? SMTP_CLOSED_QUIT
@@ -127,20 +132,28 @@ void smtp_put_simple(struct smtp *smtp, const char *verb, enum smtp_state next)
 
 static void enter_hello(struct smtp *smtp, const char *verb, enum smtp_state state)
 {
-    if (smtp_put_command(smtp, verb, smtp->helo, "")) {
+    /* Behind XCLIENT: the server takes its HELO from here (seen in Postfix). */
+    bool other = smtp->active && smtp->speaks_for.helo[0] != '\0';
+    if (smtp_put_command(smtp, verb, other ? smtp->speaks_for.helo : smtp->helo, "")) {
         smtp_set_state(smtp, state);
         smtp_flush(smtp);
     }
 }
 
+void smtp_hello(struct smtp *smtp)
+{
+    enter_hello(smtp, smtp->lmtp ? "LHLO " : "EHLO ", SMTP_EHLO);
+}
+
 static void on_greeting(struct smtp *smtp, const struct smtp_reply *reply)
 {
     if (smtp_reply_class(reply) == 2)
-        enter_hello(smtp, "EHLO ", SMTP_EHLO);
+        smtp_hello(smtp);
     else
         fail_reply(smtp, reply);
 }
 
+/* Between EHLO and the first message: what is not done yet of TLS and login, in this order. */
 static void enter_ready(struct smtp *smtp)
 {
     if (smtp->starttls && !smtp->secured) {
@@ -148,10 +161,15 @@ static void enter_ready(struct smtp *smtp)
             smtp_put_simple(smtp, "STARTTLS", SMTP_STARTTLS);
         else
             smtp_fail_session(smtp, 0, "the server does not offer STARTTLS");
-        return;
+    } else if (smtp->login && !smtp->logged_in) {
+        smtp_set_state(smtp, SMTP_LOGIN);
+        smtp->events->login(smtp->ctx, NULL);
+    } else if (smtp->active) {
+        smtp_begin_envelope(smtp); /* behind XCLIENT */
+    } else {
+        smtp_set_state(smtp, SMTP_READY);
+        smtp->events->ready(smtp->ctx);
     }
-    smtp_set_state(smtp, SMTP_READY);
-    smtp->events->ready(smtp->ctx);
 }
 
 static void on_ehlo(struct smtp *smtp, const struct smtp_reply *reply)
@@ -159,8 +177,10 @@ static void on_ehlo(struct smtp *smtp, const struct smtp_reply *reply)
     if (smtp_reply_class(reply) == 2) {
         smtp_extensions_parse(&smtp->offers, reply);
         enter_ready(smtp);
-    } else if (reply->code == 500 || reply->code == 502) {
+    } else if ((reply->code == 500 || reply->code == 502) && !smtp->lmtp) {
         enter_hello(smtp, "HELO ", SMTP_HELO);
+    } else if (smtp->active) {
+        smtp_client_refused(smtp, reply);
     } else {
         fail_reply(smtp, reply);
     }
@@ -191,7 +211,74 @@ void smtp_secured(struct smtp *smtp)
         return;
     smtp->secured = true;
     smtp->offers = (struct smtp_extensions){0}; /* said in clear: worth nothing (RFC 3207, 4.2) */
-    enter_hello(smtp, "EHLO ", SMTP_EHLO);
+    smtp_hello(smtp);
+}
+
+/* ---- logging in ---- */
+
+static void on_login(struct smtp *smtp, const struct smtp_reply *reply)
+{
+    bool owed = smtp->login_owed;
+    smtp->login_owed = false;
+    if (!owed)
+        smtp_fail_session(smtp, reply->code, too_early);
+    else if (smtp_reply_class(reply) == 3 && reply->code != SMTP_CHALLENGE)
+        fail_reply(smtp, reply);
+    else
+        smtp->events->login(smtp->ctx, reply);
+}
+
+/* Three texts and CRLF as one line, which leaves no copy behind here. */
+static bool put_login(struct smtp *smtp, const char *verb, const char *blank, const char *text,
+                      size_t max)
+{
+    char line[SMTP_AUTH_ANSWER_MAX + 1];
+    if (smtp->state != SMTP_LOGIN || smtp->login_owed || !smtp_argument_ok(verb, max) ||
+        !smtp_argument_ok(text, max))
+        return false;
+    int n = snprintf(line, sizeof line, "%s%s%s\r\n", verb, blank, text);
+    bool fits = n > 0 && (size_t)n <= max;
+    if (fits) {
+        smtp->login_owed = true;
+        smtp->events->send(smtp->ctx, line, (size_t)n);
+    }
+    explicit_bzero(line, sizeof line);
+    return fits;
+}
+
+bool smtp_auth(struct smtp *smtp, const char *mechanism, const char *initial)
+{
+    char verb[64];
+    int n = snprintf(verb, sizeof verb, "AUTH %s", mechanism);
+    if (n < 0 || (size_t)n >= sizeof verb)
+        return false;
+    if (!initial)
+        return put_login(smtp, verb, "", "", SMTP_AUTH_LINE_MAX);
+    return put_login(smtp, verb, " ", *initial ? initial : "=", SMTP_AUTH_LINE_MAX);
+}
+
+bool smtp_auth_answer(struct smtp *smtp, const char *answer)
+{
+    return put_login(smtp, "", "", answer, SMTP_AUTH_ANSWER_MAX);
+}
+
+void smtp_auth_cancel(struct smtp *smtp)
+{
+    (void)put_login(smtp, "*", "", "", SMTP_AUTH_LINE_MAX);
+}
+
+void smtp_login_done(struct smtp *smtp)
+{
+    if (smtp->state != SMTP_LOGIN)
+        return;
+    smtp->logged_in = true;
+    enter_ready(smtp);
+}
+
+void smtp_login_failed(struct smtp *smtp, enum smtp_close how, const char *why)
+{
+    if (smtp->state == SMTP_LOGIN)
+        smtp_close_session(smtp, how, why);
 }
 
 /* Also the bytes that someone slipped in behind the 220 to STARTTLS. */
@@ -208,6 +295,7 @@ static void on_rset(struct smtp *smtp, const struct smtp_reply *reply)
         fail_reply(smtp, reply);
         return;
     }
+    smtp->forwarded = false;
     smtp_set_state(smtp, SMTP_READY);
     smtp->events->ready(smtp->ctx);
 }
@@ -229,17 +317,11 @@ static void on_reply(struct smtp *smtp, const struct smtp_reply *reply)
         states[smtp->state].on_reply(smtp, reply);
 }
 
-/* How many replies the server owes. It may always send one unasked, to take its leave (421). */
-static size_t owed(const struct smtp *smtp)
-{
-    return smtp->state == SMTP_ENVELOPE ? smtp->sent - smtp->answered : 1;
-}
-
 /* What lies in these bytes was sent before any command that they lead us to write: a reply beyond
  * those that are owed now answers nothing, least of all a message that is still with us. */
 void smtp_receive(struct smtp *smtp, const char *bytes, size_t len)
 {
-    size_t at = 0, due = owed(smtp);
+    size_t at = 0, due = smtp_owed(smtp);
     while (at < len && smtp->state != SMTP_CLOSED) {
         size_t used = 0;
         if (smtp->state == SMTP_SECURING) {
@@ -255,7 +337,7 @@ void smtp_receive(struct smtp *smtp, const char *bytes, size_t len)
         on_reply(smtp, &smtp->parser.reply);
         smtp_reply_reset(&smtp->parser);
         if (--due == 0 && at < len && smtp->state != SMTP_CLOSED && smtp->state != SMTP_SECURING) {
-            smtp_fail_session(smtp, 0, "a reply came before its command");
+            smtp_fail_session(smtp, 0, too_early);
             return;
         }
     }
@@ -307,6 +389,10 @@ struct smtp *smtp_new(const struct smtp_config *config, const struct smtp_events
     smtp->ctx = ctx;
     smtp->max_errors = config->max_errors;
     smtp->starttls = config->starttls;
+    smtp->login = config->login;
+    smtp->lmtp = config->lmtp;
+    smtp->xclient = config->xclient;
+    smtp->xforward = config->xforward;
     snprintf(smtp->helo, sizeof smtp->helo, "%s", config->helo);
     smtp_reply_reset(&smtp->parser);
     return smtp;
@@ -314,5 +400,9 @@ struct smtp *smtp_new(const struct smtp_config *config, const struct smtp_events
 
 void smtp_free(struct smtp *smtp)
 {
+    if (!smtp)
+        return;
+    free(smtp->takers);
+    free(smtp->chunk);
     free(smtp);
 }

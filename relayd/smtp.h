@@ -1,8 +1,10 @@
-/* The client side of one SMTP connection (RFC 5321), without I/O: the server's bytes go in, the
- * client's bytes and events come out. No descriptor, no clock, no global.
+/* The client side of one SMTP or LMTP connection (RFC 5321, 2033), without I/O: the server's bytes
+ * go in, the client's bytes and events come out. No descriptor, no clock, no global.
  *
  *   smtp_new -> greeting, EHLO -> ready -> smtp_start -> recipient... -> want_data -> smtp_body...
  *            -> smtp_body_end -> result -> ready -> smtp_start ... smtp_quit -> closed
+ *
+ * An address that needs an SMTPUTF8 which is not offered is refused here, for itself alone.
  *
  * Events are called from within the functions below; they may call smtp_start, smtp_quit and
  * smtp_body*, but not smtp_free.
@@ -10,11 +12,12 @@
  * The budget: every 5xx that the server answers counts, and never more commands are in flight than
  * errors are still allowed; when they are used up, the session ends by QUIT after the transaction.
  * So a server which drops clients after N errors (Exchange: 5) sees at most `max_errors`, plus one
- * when it refuses a message after its DATA. Recipients that were not asked about for this reason
- * get no `recipient` event. */
+ * when it refuses a message after its DATA. Recipients that were not asked about for this reason,
+ * or because the server wants no more of them in one transaction, get no `recipient` event. */
 #ifndef RELAYD_SMTP_H
 #define RELAYD_SMTP_H
 
+#include "relayd/client.h"
 #include "relayd/extension.h"
 #include "relayd/reply.h"
 
@@ -28,10 +31,13 @@ enum smtp_state {
     SMTP_HELO,
     SMTP_STARTTLS,
     SMTP_SECURING, /* 220 came; waits for smtp_secured */
+    SMTP_LOGIN,    /* AUTH (RFC 4954): the caller speaks, by smtp_auth and its kin */
     SMTP_READY,
+    SMTP_XCLIENT,  /* the server is told of the client; 220 and EHLO again follow */
+    SMTP_XFORWARD, /* the same; MAIL follows */
     SMTP_ENVELOPE, /* MAIL, RCPT, DATA under way */
-    SMTP_BODY,     /* 354 came; the caller feeds the message */
-    SMTP_FINAL,    /* the terminator is out */
+    SMTP_BODY,     /* 354 came, or it goes by BDAT; the caller feeds the message */
+    SMTP_FINAL,    /* the terminator is out, or the last BDAT */
     SMTP_RSET,
     SMTP_QUIT,
     SMTP_CLOSED,
@@ -49,26 +55,37 @@ enum smtp_outcome {
 
 struct smtp_result {
     enum smtp_outcome outcome;
-    const char *command; /* that the reply was given to: "MAIL", "RCPT", "DATA", "." */
+    const char *command; /* that the reply was given to: "MAIL", "RCPT", "DATA", "BDAT", "." ... */
     const char *text;    /* the reply on one line, or what went wrong; lent */
     int code;            /* of the reply; 0 where there was none */
     bool in_doubt; /* the message was sent whole and no answer came: a duplicate is possible */
 };
 
-enum smtp_verdict { SMTP_ACCEPTED, SMTP_TEMPORARY, SMTP_PERMANENT };
+enum smtp_verdict {
+    SMTP_ACCEPTED,
+    SMTP_TEMPORARY,
+    SMTP_PERMANENT,
+    SMTP_TAKEN, /* LMTP's word behind the message: it has it, whatever becomes of the others */
+};
 
 enum smtp_close {
     SMTP_CLOSED_QUIT,   /* by our QUIT */
     SMTP_CLOSED_IDLE,   /* the server ended a session in which nothing was under way */
     SMTP_CLOSED_FAILED, /* anything else; `text` of the event says what */
+    SMTP_CLOSED_LOGIN,  /* the password is not taken: to try again soon would do harm */
 };
 
 struct smtp_events {
     void (*send)(void *ctx, const char *bytes, size_t len);
     void (*secure)(void *ctx); /* start TLS, then call smtp_secured */
-    void (*ready)(void *ctx);  /* smtp_start or smtp_quit may be called */
+    /* What is next in logging in: smtp_auth at the beginning (reply is NULL); smtp_auth_answer or
+     * smtp_auth_cancel for a challenge (334); for what else the server says, smtp_login_done,
+     * smtp_login_failed, or smtp_auth again. It may be called now or later. */
+    void (*login)(void *ctx, const struct smtp_reply *reply);
+    void (*ready)(void *ctx); /* smtp_start or smtp_quit may be called */
+    /* With LMTP an accepted one gets a second word, behind the message. */
     void (*recipient)(void *ctx, size_t index, enum smtp_verdict verdict, const char *reply);
-    void (*want_data)(void *ctx);
+    void (*want_data)(void *ctx); /* and each time smtp_wants_body becomes true again */
     void (*result)(void *ctx, const struct smtp_result *result);
     void (*closed)(void *ctx, enum smtp_close how, const char *text);   /* the last event */
     void (*trace)(void *ctx, enum smtp_state from, enum smtp_state to); /* may be NULL */
@@ -78,6 +95,9 @@ struct smtp_config {
     const char *helo;    /* our name; copied */
     unsigned max_errors; /* at least 1 */
     bool starttls;       /* no mail without it */
+    bool login;          /* nor without this */
+    bool lmtp;
+    bool xclient, xforward; /* where offered, the server is told of the envelope's client */
 };
 
 struct smtp;
@@ -92,11 +112,29 @@ void smtp_receive(struct smtp *smtp, const char *bytes, size_t len);
 void smtp_lost(struct smtp *smtp, const char *why);
 void smtp_secured(struct smtp *smtp);
 
+/* AUTH with a mechanism, and its initial response in base64 ("" for an empty one, NULL for none).
+ * False when it must not be sent so: not in SMTP_LOGIN, or (SMTP_AUTH_LINE_MAX) too long; nothing
+ * was sent then. */
+enum { SMTP_AUTH_LINE_MAX = 512, SMTP_AUTH_ANSWER_MAX = 12288 }; /* octets, with CRLF */
+bool smtp_auth(struct smtp *smtp, const char *mechanism, const char *initial)
+    __attribute__((warn_unused_result));
+/* Answers a challenge, in base64; false as above. */
+bool smtp_auth_answer(struct smtp *smtp, const char *answer) __attribute__((warn_unused_result));
+/* Instead of an answer; the server will refuse the exchange. */
+void smtp_auth_cancel(struct smtp *smtp);
+/* Logged in: on to `ready`. */
+void smtp_login_done(struct smtp *smtp);
+/* Ends the session, for the reason `why`. */
+void smtp_login_failed(struct smtp *smtp, enum smtp_close how, const char *why);
+
 struct smtp_envelope {
     const char *sender; /* "" is the null reverse-path */
     const char *const *recipients;
     size_t count;  /* at least 1 */
     uint64_t size; /* octets of the message */
+    bool by_data;  /* not by BDAT: Postfix takes a first line "From " for what it is in
+                    * DATA alone, else the header section ends before it has begun */
+    const struct client *client; /* that it came from; NULL: not known */
 };
 
 enum smtp_refusal {
@@ -104,7 +142,8 @@ enum smtp_refusal {
     SMTP_REFUSED_BUSY,    /* not in SMTP_READY */
     SMTP_REFUSED_ADDRESS, /* control character, too long: must not be sent */
     SMTP_REFUSED_SIZE,    /* greater than the server's SIZE */
-    SMTP_REFUSED_UTF8,    /* an address outside ASCII, and the server has no SMTPUTF8 */
+    SMTP_REFUSED_UTF8, /* sender or all recipients outside ASCII, and the server has no SMTPUTF8 */
+    SMTP_REFUSED_CLIENT, /* the session speaks for another client; a new one can take it */
     SMTP_REFUSALS,
 };
 
@@ -114,8 +153,12 @@ enum smtp_refusal smtp_start(struct smtp *smtp, const struct smtp_envelope *enve
 /* A sentence for a person. */
 const char *smtp_refusal_text(enum smtp_refusal refusal);
 
-/* The message, in pieces of any size, after want_data; it is encoded here (relayd/dotencode.h). */
+/* The message, in pieces of any size, after want_data; it is encoded here (relayd/dotencode.h). It
+ * goes by BDAT (RFC 3030) where CHUNKING and PIPELINING are offered: then up to SMTP_CHUNK octets
+ * and a piece are kept here, and smtp_wants_body says when more would only pile up. */
+enum { SMTP_CHUNK = 256 * 1024 };
 void smtp_body(struct smtp *smtp, const char *bytes, size_t len);
+bool smtp_wants_body(const struct smtp *smtp);
 void smtp_body_end(struct smtp *smtp);
 
 void smtp_quit(struct smtp *smtp);

@@ -1,6 +1,6 @@
-/* The transaction: MAIL, RCPT, DATA, the message. Promises: commands go out in order, and only as
- * far as RFC 2920 and the error budget allow; each reply is matched to its command; every
- * transaction that was started ends in exactly one result. */
+/* The transaction's envelope: MAIL, RCPT, DATA, and its result. Promises: commands go out in order,
+ * and only as far as RFC 2920 and the error budget allow; each reply is matched to its command;
+ * every transaction that was started ends in exactly one result. */
 #include "relayd/smtp_core.h"
 #include "spool/address.h"
 
@@ -8,14 +8,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SLICE = 16384 }; /* of a message, encoded at once */
-
 static const char *const refusal_texts[] = {
     [SMTP_STARTED] = "started",
     [SMTP_REFUSED_BUSY] = "the connection is not ready for a message",
     [SMTP_REFUSED_ADDRESS] = "an address of the envelope is not fit to be sent",
     [SMTP_REFUSED_SIZE] = "message larger than the SMTP server's limit (SIZE)",
     [SMTP_REFUSED_UTF8] = "address outside ASCII, and the SMTP server does not offer SMTPUTF8",
+    [SMTP_REFUSED_CLIENT] = "the session speaks for another client",
 };
 static_assert(sizeof refusal_texts / sizeof *refusal_texts == SMTP_REFUSALS, "a text a refusal");
 
@@ -24,16 +23,41 @@ void smtp_finish(struct smtp *smtp, const struct smtp_result *result)
     if (!smtp->active)
         return;
     smtp->active = false;
+    if (smtp->refused && result->outcome == SMTP_SESSION_FAILED)
+        result = &smtp->result; /* a server that refuses it and hangs up has said what it thinks */
     smtp->events->result(smtp->ctx, result);
+}
+
+void smtp_keep(struct smtp *smtp, const struct smtp_result *result)
+{
+    smtp->result = *result;
+    size_t len = strnlen(smtp->text, sizeof smtp->kept - 1);
+    memcpy(smtp->kept, smtp->text, len);
+    smtp->kept[len] = '\0';
+    smtp->result.text = smtp->kept;
+}
+
+size_t smtp_owed(const struct smtp *smtp)
+{
+    size_t owed = 1;
+    if (smtp->state == SMTP_ENVELOPE)
+        owed = smtp->sent - smtp->answered;
+    else if (smtp->state == SMTP_BODY || smtp->state == SMTP_FINAL)
+        owed = smtp->chunks_sent - smtp->chunks_answered;
+    if (smtp->state == SMTP_FINAL && smtp->lmtp)
+        owed = smtp->accepted - smtp->finals;
+    return owed > 0 ? owed : 1;
 }
 
 const char *smtp_pending_command(const struct smtp *smtp)
 {
     if (smtp->state == SMTP_FINAL || smtp->state == SMTP_BODY)
-        return ".";
+        return smtp->chunking ? "BDAT" : ".";
+    if (smtp->state == SMTP_ENVELOPE && smtp->answered > smtp->asked)
+        return "DATA";
     if (smtp->answered == 0)
         return "MAIL";
-    return smtp->answered <= smtp->asked ? "RCPT" : "DATA";
+    return "RCPT";
 }
 
 static bool put_mail(struct smtp *smtp)
@@ -62,25 +86,42 @@ static bool may_send(const struct smtp *smtp)
 /* True when RCPTs are still to be written. With the budget used up, no refusal more is risked. */
 static bool more_recipients(const struct smtp *smtp)
 {
-    return smtp->asked < smtp->envelope.count && smtp->errors < smtp->max_errors;
+    return smtp->next < smtp->envelope.count && smtp->errors < smtp->max_errors;
+}
+
+/* The recipient at or behind `from` that can be asked about. */
+static size_t skip_left_out(const struct smtp *smtp, size_t from)
+{
+    while (smtp->utf8_left && from < smtp->envelope.count &&
+           address_is_utf8(smtp->envelope.recipients[from]))
+        from++;
+    return from;
+}
+
+static bool put_recipient(struct smtp *smtp)
+{
+    if (!smtp_put_command(smtp, "RCPT TO:<", smtp->envelope.recipients[smtp->next], ">"))
+        return false;
+    smtp->next = skip_left_out(smtp, smtp->next + 1);
+    smtp->asked++;
+    return true;
 }
 
 /* DATA may go out beside unanswered RCPTs, but not when all are answered and none was accepted. */
 static bool data_worthwhile(const struct smtp *smtp)
 {
-    return smtp->accepted > 0 || smtp->answered < smtp->sent;
+    return !smtp->chunking && (smtp->accepted > 0 || smtp->answered < smtp->sent);
 }
 
 static void pump(struct smtp *smtp)
 {
-    while (!smtp->mail_refused && !smtp->data_sent && may_send(smtp)) {
+    while (!smtp->refused && !smtp->data_sent && may_send(smtp)) {
         if (smtp->sent == 0) {
             if (!put_mail(smtp))
                 return;
         } else if (more_recipients(smtp)) {
-            if (!smtp_put_command(smtp, "RCPT TO:<", smtp->envelope.recipients[smtp->asked], ">"))
+            if (!put_recipient(smtp))
                 return;
-            smtp->asked++;
         } else if (data_worthwhile(smtp)) {
             if (!smtp_put_command(smtp, "DATA", "", ""))
                 return;
@@ -93,12 +134,12 @@ static void pump(struct smtp *smtp)
     smtp_flush(smtp);
 }
 
-static void end_transaction(struct smtp *smtp, const struct smtp_result *result, bool reset)
+void smtp_end_transaction(struct smtp *smtp, const struct smtp_result *result, bool reset)
 {
     smtp_finish(smtp, result);
     if (smtp->state == SMTP_CLOSED)
         return;
-    if (smtp->errors >= smtp->max_errors) {
+    if (smtp->errors >= smtp->max_errors || smtp->leave) {
         smtp_put_simple(smtp, "QUIT", SMTP_QUIT);
     } else if (reset) {
         smtp_put_simple(smtp, "RSET", SMTP_RSET);
@@ -108,8 +149,8 @@ static void end_transaction(struct smtp *smtp, const struct smtp_result *result,
     }
 }
 
-static struct smtp_result result_of(const struct smtp *smtp, const struct smtp_reply *reply,
-                                    const char *command)
+struct smtp_result smtp_result_of(const struct smtp *smtp, const struct smtp_reply *reply,
+                                  const char *command)
 {
     return (struct smtp_result){
         .outcome = smtp_reply_class(reply) == 5 ? SMTP_MESSAGE_PERMANENT : SMTP_MESSAGE_TEMPORARY,
@@ -119,86 +160,92 @@ static struct smtp_result result_of(const struct smtp *smtp, const struct smtp_r
     };
 }
 
-static struct smtp_result no_recipient(const struct smtp *smtp)
+struct smtp_result smtp_no_recipient(const struct smtp *smtp)
 {
     return (struct smtp_result){
         .outcome = SMTP_NO_RECIPIENT, .command = "RCPT", .text = smtp->text};
 }
 
-/* A lone 552 to RCPT means "too many recipients" (RFC 5321, 4.5.3.1.10); with an enhanced code of
- * the mailbox class it means what it says. */
-static enum smtp_verdict verdict_of(const struct smtp_reply *reply)
+/* Also a lone 552 to RCPT means "too many recipients" (RFC 5321, 4.5.3.1.10); with another enhanced
+ * code it means what it says. */
+static bool means_too_many(const struct smtp_reply *reply)
+{
+    const int *enhanced = reply->enhanced;
+    return (reply->code == 452 || reply->code == 552) &&
+           (enhanced[0] == 0 || (enhanced[1] == 5 && enhanced[2] == 3));
+}
+
+enum smtp_verdict smtp_verdict_of(const struct smtp_reply *reply)
 {
     if (smtp_reply_class(reply) == 2)
         return SMTP_ACCEPTED;
-    if (smtp_reply_class(reply) != 5)
+    if (smtp_reply_class(reply) != 5 || means_too_many(reply))
         return SMTP_TEMPORARY;
-    return reply->code == 552 && reply->enhanced[1] != 2 ? SMTP_TEMPORARY : SMTP_PERMANENT;
+    return SMTP_PERMANENT;
 }
 
 static void on_mail_reply(struct smtp *smtp, const struct smtp_reply *reply)
 {
     if (smtp_reply_class(reply) == 2)
         return;
-    smtp->mail_refused = true;
-    smtp->result = result_of(smtp, reply, "MAIL");
-    /* The text must outlive the replies that are still to be read. */
-    size_t len = strnlen(smtp->text, sizeof smtp->refusal - 1);
-    memcpy(smtp->refusal, smtp->text, len);
-    smtp->refusal[len] = '\0';
-    smtp->result.text = smtp->refusal;
+    struct smtp_result result = smtp_result_of(smtp, reply, "MAIL");
+    smtp->refused = true;
+    smtp_keep(smtp, &result);
 }
 
-static void on_rcpt_reply(struct smtp *smtp, size_t index, const struct smtp_reply *reply)
+static void on_rcpt_reply(struct smtp *smtp, const struct smtp_reply *reply)
 {
-    if (smtp->mail_refused)
+    size_t index = smtp->due;
+    smtp->due = skip_left_out(smtp, index + 1);
+    if (smtp->refused)
         return;
-    enum smtp_verdict verdict = verdict_of(reply);
-    if (verdict == SMTP_ACCEPTED)
+    enum smtp_verdict verdict = smtp_verdict_of(reply);
+    if (verdict == SMTP_ACCEPTED) {
         smtp->accepted++;
+        smtp_add_taker(smtp, index);
+    } else if (smtp->accepted > 0 && means_too_many(reply)) {
+        return; /* it was not asked for itself: the next transaction is for it */
+    }
     smtp->events->recipient(smtp->ctx, index, verdict, smtp->text);
 }
 
-static void send_terminator(struct smtp *smtp)
+/* 354 and nobody to receive it. */
+static void on_idle_data(struct smtp *smtp)
 {
-    char end[DOT_ENCODE_END_MAX];
-    size_t len = dot_encode_end(&smtp->encoder, end);
-    smtp_set_state(smtp, SMTP_FINAL);
-    smtp->events->send(smtp->ctx, end, len);
+    if (!smtp->refused && !smtp->lmtp) {
+        /* Pipelined behind recipients that were all refused: RFC 2920, 3.1 asks for a lone dot. */
+        smtp_send_terminator(smtp);
+        return;
+    }
+    /* It could take a terminator for an empty message, or (LMTP) would not answer it. */
+    struct smtp_result result = smtp->refused ? smtp->result : smtp_no_recipient(smtp);
+    smtp_finish(smtp, &result);
+    smtp_close_session(smtp, SMTP_CLOSED_QUIT,
+                       smtp->refused ? "dropped: 354 behind a refused MAIL"
+                                     : "dropped: 354 behind refused recipients");
 }
 
 static void on_data_reply(struct smtp *smtp, const struct smtp_reply *reply)
 {
     struct smtp_result result;
-    dot_encode_init(&smtp->encoder);
-    if (reply->code == 354 && smtp->accepted > 0) {
-        smtp_set_state(smtp, SMTP_BODY);
-        smtp->events->want_data(smtp->ctx);
-        return;
-    }
     if (reply->code == 354) {
-        if (smtp->mail_refused) {
-            /* It refused the sender and goes on all the same: it could take a terminator for an
-             * empty message. */
-            smtp_finish(smtp, &smtp->result);
-            smtp_close_session(smtp, SMTP_CLOSED_QUIT, "dropped: 354 behind a refused MAIL");
-            return;
-        }
-        /* Pipelined behind recipients that were all refused: RFC 2920, 3.1 asks for a lone dot. */
-        send_terminator(smtp);
+        if (smtp->accepted > 0)
+            smtp_begin_body(smtp);
+        else
+            on_idle_data(smtp);
         return;
     }
     if (smtp_reply_class(reply) < 4) {
         smtp_fail_session(smtp, reply->code, "DATA was not answered with 354 or an error");
         return;
     }
-    if (smtp->mail_refused)
+    if (smtp->refused)
         result = smtp->result;
     else if (smtp->accepted == 0)
-        result = no_recipient(smtp);
+        result = smtp_no_recipient(smtp);
     else
-        result = result_of(smtp, reply, "DATA");
-    end_transaction(smtp, &result, !smtp->mail_refused);
+        result = smtp_result_of(smtp, reply, "DATA");
+    smtp_end_transaction(smtp, &result, !smtp->refused || smtp->forwarded);
 }
 
 /* Answers to MAIL that are about the session: out of step, or something is to be done before. */
@@ -222,7 +269,7 @@ void smtp_on_envelope(struct smtp *smtp, const struct smtp_reply *reply)
     if (command == 0) {
         on_mail_reply(smtp, reply);
     } else if (command <= smtp->asked) {
-        on_rcpt_reply(smtp, command - 1, reply);
+        on_rcpt_reply(smtp, reply);
     } else {
         on_data_reply(smtp, reply);
         return;
@@ -230,92 +277,82 @@ void smtp_on_envelope(struct smtp *smtp, const struct smtp_reply *reply)
     pump(smtp);
     if (smtp->state != SMTP_ENVELOPE || smtp->answered < smtp->sent)
         return;
-    struct smtp_result result = smtp->mail_refused ? smtp->result : no_recipient(smtp);
-    end_transaction(smtp, &result, !smtp->mail_refused);
-}
-
-/* ---- the message ---- */
-
-/* A verdict before the end of the message: the server will read no more (or drop us). Its word
- * counts, but the connection is out of step. */
-void smtp_on_body(struct smtp *smtp, const struct smtp_reply *reply)
-{
-    if (smtp_reply_class(reply) < 4) {
-        smtp_fail_session(smtp, reply->code, smtp->text);
+    if (smtp->chunking && !smtp->refused && smtp->accepted > 0) {
+        smtp_begin_body(smtp);
         return;
     }
-    struct smtp_result result = result_of(smtp, reply, ".");
-    smtp_finish(smtp, &result);
-    smtp_close_session(smtp, SMTP_CLOSED_FAILED,
-                       "the server answered before the end of the message");
+    struct smtp_result result = smtp->refused ? smtp->result : smtp_no_recipient(smtp);
+    smtp_end_transaction(smtp, &result, !smtp->refused || smtp->forwarded);
 }
 
-void smtp_on_final(struct smtp *smtp, const struct smtp_reply *reply)
-{
-    struct smtp_result result = result_of(smtp, reply, ".");
-    if (smtp_reply_class(reply) == 3) {
-        smtp_fail_session(smtp, reply->code, smtp->text);
-        return;
-    }
-    if (smtp->accepted == 0)
-        result = no_recipient(smtp);
-    else if (smtp_reply_class(reply) == 2)
-        result.outcome = SMTP_DELIVERED;
-    /* A refusal should end the transaction (RFC 5321, 4.1.1.4), but Postfix keeps it open when a
-     * policy refuses at the end of the message. */
-    end_transaction(smtp, &result, smtp_reply_class(reply) != 2);
-}
+/* ---- its beginning ---- */
 
-void smtp_body(struct smtp *smtp, const char *bytes, size_t len)
-{
-    char out[SLICE * DOT_ENCODE_GROWTH];
-    while (len > 0 && smtp->state == SMTP_BODY) {
-        size_t slice = len < SLICE ? len : SLICE;
-        size_t n = dot_encode(&smtp->encoder, bytes, slice, out);
-        if (n > 0)
-            smtp->events->send(smtp->ctx, out, n);
-        bytes += slice;
-        len -= slice;
-    }
-}
-
-void smtp_body_end(struct smtp *smtp)
-{
-    if (smtp->state == SMTP_BODY)
-        send_terminator(smtp);
-}
-
-static bool addresses_ok(const struct smtp_envelope *envelope, bool *utf8)
+static bool addresses_ok(const struct smtp_envelope *envelope)
 {
     bool ok = envelope->count > 0 && smtp_argument_ok(envelope->sender, SMTP_ADDRESS_MAX);
-    *utf8 = address_is_utf8(envelope->sender);
-    for (size_t i = 0; ok && i < envelope->count; i++) {
-        const char *address = envelope->recipients[i];
-        ok = *address != '\0' && smtp_argument_ok(address, SMTP_ADDRESS_MAX);
-        *utf8 = *utf8 || address_is_utf8(address);
-    }
+    for (size_t i = 0; ok && i < envelope->count; i++)
+        ok = envelope->recipients[i][0] != '\0' &&
+             smtp_argument_ok(envelope->recipients[i], SMTP_ADDRESS_MAX);
     return ok;
+}
+
+static size_t count_utf8(const struct smtp_envelope *envelope)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < envelope->count; i++)
+        n += address_is_utf8(envelope->recipients[i]);
+    return n;
+}
+
+static enum smtp_refusal refusal_of(const struct smtp *smtp, const struct smtp_envelope *envelope)
+{
+    uint64_t limit = smtp->offers.size_limit;
+    if (smtp->state != SMTP_READY)
+        return SMTP_REFUSED_BUSY;
+    if (!addresses_ok(envelope))
+        return SMTP_REFUSED_ADDRESS;
+    if (limit > 0 && envelope->size > limit)
+        return SMTP_REFUSED_SIZE;
+    if ((address_is_utf8(envelope->sender) || count_utf8(envelope) == envelope->count) &&
+        !smtp_extensions_has(&smtp->offers, SMTP_EXT_SMTPUTF8))
+        return SMTP_REFUSED_UTF8;
+    return smtp_client_fits(smtp, envelope->client) ? SMTP_STARTED : SMTP_REFUSED_CLIENT;
+}
+
+static void refuse_left_out(struct smtp *smtp)
+{
+    for (size_t i = 0; smtp->utf8_left && i < smtp->envelope.count; i++)
+        if (address_is_utf8(smtp->envelope.recipients[i]))
+            smtp->events->recipient(smtp->ctx, i, SMTP_PERMANENT, refusal_texts[SMTP_REFUSED_UTF8]);
+}
+
+void smtp_begin_envelope(struct smtp *smtp)
+{
+    const struct smtp_extensions *offers = &smtp->offers;
+    bool needs_utf8 = address_is_utf8(smtp->envelope.sender) || count_utf8(&smtp->envelope) > 0;
+    bool offered = smtp_extensions_has(offers, SMTP_EXT_SMTPUTF8);
+    smtp->utf8 = needs_utf8 && offered;
+    smtp->utf8_left = needs_utf8 && !offered;
+    /* Chunks go out without waiting, so the server has to be one that allows that. */
+    smtp->chunking = !smtp->envelope.by_data && smtp_extensions_has(offers, SMTP_EXT_CHUNKING) &&
+                     smtp_extensions_has(offers, SMTP_EXT_PIPELINING);
+    smtp->next = smtp->due = skip_left_out(smtp, 0);
+    smtp_set_state(smtp, SMTP_ENVELOPE);
+    refuse_left_out(smtp);
+    pump(smtp);
 }
 
 enum smtp_refusal smtp_start(struct smtp *smtp, const struct smtp_envelope *envelope)
 {
-    bool utf8 = false;
-    uint64_t limit = smtp->offers.size_limit;
-    if (smtp->state != SMTP_READY)
-        return SMTP_REFUSED_BUSY;
-    if (!addresses_ok(envelope, &utf8))
-        return SMTP_REFUSED_ADDRESS;
-    if (limit > 0 && envelope->size > limit)
-        return SMTP_REFUSED_SIZE;
-    if (utf8 && !smtp_extensions_has(&smtp->offers, SMTP_EXT_SMTPUTF8))
-        return SMTP_REFUSED_UTF8;
+    enum smtp_refusal refusal = refusal_of(smtp, envelope);
+    if (refusal != SMTP_STARTED)
+        return refusal;
     smtp->envelope = *envelope;
-    smtp->utf8 = utf8;
     smtp->active = true;
-    smtp->mail_refused = smtp->data_sent = false;
+    smtp->refused = smtp->data_sent = smtp->ended = false;
     smtp->asked = smtp->sent = smtp->answered = smtp->accepted = 0;
-    smtp_set_state(smtp, SMTP_ENVELOPE);
-    pump(smtp);
+    smtp->chunk_len = smtp->chunks_sent = smtp->chunks_answered = smtp->finals = 0;
+    smtp_tell_client(smtp);
     return SMTP_STARTED;
 }
 

@@ -202,6 +202,16 @@ bool spool_scan_next(struct spool_scan *scan, char id[static ID_SIZE])
     return false;
 }
 
+long spool_scan_tell(const struct spool_scan *scan)
+{
+    return telldir(scan->dir);
+}
+
+void spool_scan_seek(struct spool_scan *scan, long place)
+{
+    seekdir(scan->dir, place);
+}
+
 void spool_scan_end(struct spool_scan *scan)
 {
     if (scan == NULL)

@@ -58,7 +58,12 @@ struct spool_scan;
 MUST_CHECK struct spool_scan *spool_scan_begin(const struct spool *spool, enum spool_dir dir,
                                                struct error *err);
 bool spool_scan_next(struct spool_scan *scan, char id[static ID_SIZE]); /* false: at the end */
-void spool_scan_end(struct spool_scan *scan);                           /* NULL is fine */
+/* Where it stands, for spool_scan_seek in another walk through the same directory: what was there
+ * all the time comes up once in the two. (Of a filesystem that counts places, as tmpfs did before
+ * Linux 6.6, some may be missed when others were taken away.) */
+long spool_scan_tell(const struct spool_scan *scan);
+void spool_scan_seek(struct spool_scan *scan, long place);
+void spool_scan_end(struct spool_scan *scan); /* NULL is fine */
 
 /* How many messages lie there; in pickup, how many names end in .eml. */
 uint64_t spool_count(const struct spool *spool, enum spool_dir dir);

@@ -2,7 +2,7 @@
 
 from tests.harness.mail import normalised, simple
 from tests.harness.process import wait_for
-from tests.harness.scripted import CLOSE, ScriptedPop3, ScriptedSmtp
+from tests.harness.scripted import CLOSE, Gone, ScriptedPop3, ScriptedSmtp
 
 PUT_OFF = 20  # messages in a row that open the circuit
 LATER = b"451 4.7.1 not now\r\n"
@@ -71,3 +71,60 @@ def test_a_server_that_takes_no_session_holds_fetching_off(make_ferry):
         wait_for(lambda: ferry.status()["fetcherd"]["holding_off"], what="fetcherd to hold off")
         smtp.script.clear()
         wait_for(lambda: circuit(ferry) == "closed", 30, "the circuit to close")
+
+
+class Narrow(ScriptedSmtp):
+    """Allows `room` connections at a time, and takes a while for each message."""
+
+    room = 3
+
+    def __init__(self):
+        self.up = self.peak = self.refused = 0
+        super().__init__()
+
+    def converse(self, talk):
+        with self.lock:
+            full = self.up >= self.room
+            self.refused += full
+            self.up += not full
+            self.peak = max(self.peak, self.up)
+        if full:
+            talk.send(b"421 4.3.2 too many connections\r\n")
+            raise Gone
+        try:
+            super().converse(talk)
+        finally:
+            with self.lock:
+                self.up -= 1
+
+    def do_data(self, talk, line):
+        self.stopping.wait(0.1)
+        super().do_data(talk, line)
+
+
+def test_a_server_that_allows_fewer_connections(make_ferry):
+    """They go on; it is asked for no more than it allows, and seldom whether that has changed."""
+    count = 120
+    with Narrow() as smtp, ScriptedPop3(messages(count)) as server:
+        ferry = make_ferry(smtp.port, relay={"sessions": 10})
+        ferry.stop("relayd")
+        add_account(ferry, server)
+        ferry.fetch("acc")
+        wait_for(lambda: ferry.counts()["outgoing"] == count, what="all to wait")
+        ferry.start("relayd")
+        ferry.drain()
+        assert len(smtp.accepted) == count
+        assert smtp.peak == smtp.room
+        assert smtp.refused <= 10 - smtp.room + 1
+        [said, *_] = ferry.events("relayd", "relay-allows-fewer")
+        assert said["error"].startswith("421 4.3.2")
+        assert not ferry.events("relayd", "relay-failed")
+        assert not ferry.events("relayd", "deferred")
+
+        smtp.room = 100
+        ferry.ctl_ok("retry", "--all")
+        for n in range(count):
+            server.mailbox[f"more-{n}"] = normalised(simple(f"more {n}"))
+        ferry.fetch("acc")
+        ferry.drain()
+        assert smtp.peak > 3

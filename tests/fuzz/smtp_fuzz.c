@@ -4,8 +4,9 @@
  * the message before 354, and no lone dot but the terminator.
  *
  *   clang -std=c17 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined \
- *       tests/fuzz/smtp_fuzz.c relayd/smtp.c relayd/smtp_mail.c relayd/reply.c relayd/extension.c \
- *       relayd/dotencode.c spool/address.c $(pkg-config --cflags --libs glib-2.0) -o smtp_fuzz && ./smtp_fuzz -max_len=4096 */
+ *       tests/fuzz/smtp_fuzz.c relayd/smtp*.c relayd/client.c relayd/reply.c relayd/extension.c \
+ *       relayd/dotencode.c spool/address.c spool/header.c lib/domain.c \
+ *       $(pkg-config --cflags --libs glib-2.0) -o smtp_fuzz && ./smtp_fuzz -max_len=4096 */
 #include "relayd/smtp.h"
 
 #include <stdlib.h>
@@ -42,6 +43,23 @@ static void on_secure(void *ctx)
     (void)ctx;
 }
 
+/* Every answer gets one of the steps there are, by the code's last digit. */
+static void on_login(void *ctx, const struct smtp_reply *reply)
+{
+    struct world *w = ctx;
+    must(!w->active && !w->closed && smtp_state(w->smtp) == SMTP_LOGIN);
+    if (!reply)
+        must(smtp_auth(w->smtp, "PLAIN", NULL));
+    else if (reply->code == SMTP_CHALLENGE)
+        must(smtp_auth_answer(w->smtp, "AAAA"));
+    else if (reply->code % 10 == 5)
+        smtp_login_failed(w->smtp, SMTP_CLOSED_LOGIN, "refused");
+    else if (reply->code / 100 == 2)
+        smtp_login_done(w->smtp);
+    else
+        must(smtp_auth(w->smtp, "LOGIN", ""));
+}
+
 static void on_ready(void *ctx)
 {
     const struct world *w = ctx;
@@ -51,13 +69,13 @@ static void on_ready(void *ctx)
 static void on_recipient(void *ctx, size_t index, enum smtp_verdict verdict, const char *reply)
 {
     const struct world *w = ctx;
-    must(w->active && index < 3 && verdict <= SMTP_PERMANENT && strlen(reply) >= 3);
+    must(w->active && index < 3 && verdict <= SMTP_TAKEN && strlen(reply) >= 3);
 }
 
 static void on_want_data(void *ctx)
 {
     struct world *w = ctx;
-    must(w->active && !w->in_body);
+    must(w->active);
     w->in_body = true;
 }
 
@@ -72,13 +90,14 @@ static void on_result(void *ctx, const struct smtp_result *result)
 static void on_closed(void *ctx, enum smtp_close how, const char *text)
 {
     struct world *w = ctx;
-    must(!w->closed && !w->active && text && how <= SMTP_CLOSED_FAILED);
+    must(!w->closed && !w->active && text && how <= SMTP_CLOSED_LOGIN);
     w->closed = true;
 }
 
 static const struct smtp_events events = {
     .send = on_send,
     .secure = on_secure,
+    .login = on_login,
     .ready = on_ready,
     .recipient = on_recipient,
     .want_data = on_want_data,
@@ -90,9 +109,12 @@ static const char *const recipients[] = {"a@c.example", "b@c.example", "c@c.exam
 
 static void start(struct world *w, uint8_t choice)
 {
+    static const struct client client = {.address = "192.0.2.7", .helo = "h.example"};
     static struct smtp_envelope envelope = {.sender = "s@o.example", .recipients = recipients};
     envelope.count = 1 + choice % 3;
     envelope.size = choice;
+    envelope.client = choice & 4 ? &client : NULL;
+    envelope.by_data = choice & 8;
     bool was_ready = smtp_state(w->smtp) == SMTP_READY;
     w->active = w->active || was_ready; /* before the first event can come */
     enum smtp_refusal refusal = smtp_start(w->smtp, &envelope);
@@ -137,10 +159,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct world w = {.last = '\n'};
     if (size < 2)
         return 0;
-    struct smtp_config config = {
-        .helo = "fuzz.test", .max_errors = 1 + data[0] % 8, .starttls = data[0] & 128};
+    struct smtp_config config = {.helo = "fuzz.test",
+                                 .max_errors = 1 + data[0] % 8,
+                                 .starttls = data[0] & 128,
+                                 .login = data[0] & 64,
+                                 .lmtp = data[1] & 1,
+                                 .xclient = data[1] & 2,
+                                 .xforward = data[1] & 4};
     w.smtp = smtp_new(&config, &events, &w);
-    for (size_t at = 1; at < size;) {
+    for (size_t at = 2; at < size;) {
         uint8_t what = data[at++];
         at += act(&w, what, data + at, size - at);
         must(smtp_patience(w.smtp) > 0);

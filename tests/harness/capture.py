@@ -6,11 +6,12 @@ import threading
 
 
 class Recorder:
-    """Listens on `port`, hands on to `target` on loopback; `wire` is all of it, both ways."""
+    """Listens on `port`, hands on to `target` on loopback; `wire` is all of it, both ways, and
+    `sent` what the clients said."""
 
     def __init__(self, target):
         self.target = target
-        self.wire = b""
+        self.wire = self.sent = b""
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=32)
         self.port = self._listener.getsockname()[1]
@@ -23,14 +24,15 @@ class Recorder:
                 server = socket.create_connection(("127.0.0.1", self.target))
             except OSError:
                 return
-            for pair in ((client, server), (server, client)):
-                threading.Thread(target=self._carry, args=pair, daemon=True).start()
+            for ends in ((client, server, True), (server, client, False)):
+                threading.Thread(target=self._carry, args=ends, daemon=True).start()
 
-    def _carry(self, source, sink):
+    def _carry(self, source, sink, sent):
         try:
             while data := source.recv(65536):
                 with self._lock:
                     self.wire += data
+                    self.sent += data if sent else b""
                 sink.sendall(data)
         except OSError:
             pass

@@ -7,16 +7,15 @@ out of the package and run from a directory of the tests'; the rest comes from c
 import getpass
 import os
 import pwd
-import shutil
 import smtplib
 import subprocess
 from pathlib import Path
 
 from .dovecot import served
+from .package import unpacked
 from .process import Process, free_port, wait_listening
 
 _BIN = Path("/usr/lib/cyrus/bin")
-_UNPACKED = Path(__file__).resolve().parent.parent.parent / "build/cyrus-pop3d"
 
 _IMAPD_CONF = """\
 configdirectory: {home}/conf
@@ -64,24 +63,10 @@ _POP3S = 'pop3s cmd="{pop3d} -s -C {home}/imapd.conf" listen="127.0.0.1:{port}" 
 
 def pop3d():
     """Where the program is, or None when `make deps` has not brought it."""
-    places = _BIN / "pop3d", _UNPACKED / "usr/lib/cyrus/bin/pop3d"
+    places = [_BIN / "pop3d"]
+    if there := unpacked("cyrus-pop3d"):
+        places.append(there / "usr/lib/cyrus/bin/pop3d")
     return next((place for place in places if place.exists()), None)
-
-
-def fetch():
-    """For `make deps`: the package, taken apart below build/."""
-    draft = _UNPACKED.with_name(f"cyrus-pop3d.{os.getpid()}")
-    draft.mkdir(parents=True)
-    argv = ["apt-get", "-o", "APT::Sandbox::User=root", "download", "cyrus-pop3d"]
-    try:
-        subprocess.run(argv, cwd=draft, check=True, timeout=120, stdout=subprocess.DEVNULL)
-        for package in draft.glob("*.deb"):
-            subprocess.run(["dpkg-deb", "-x", package, draft], check=True)
-        draft.rename(_UNPACKED)
-    except (OSError, subprocess.SubprocessError) as why:
-        print(f"make deps: no cyrus-pop3d: no test of NTLM and of SCRAM in -PLUS ({why});")
-        print("make deps: try `apt-get update`, then `make deps` again")
-    shutil.rmtree(draft, ignore_errors=True)
 
 
 class Cyrus:
@@ -141,7 +126,3 @@ class Cyrus:
         with smtplib.LMTP("127.0.0.1", self._lmtp) as lmtp:
             lmtp.sendmail("from@origin.example", [name], raw)
         return served(raw)
-
-
-if __name__ == "__main__" and not pop3d():
-    fetch()

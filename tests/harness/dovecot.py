@@ -21,7 +21,7 @@ base_dir = {home}/run
 state_dir = {home}/state
 instance_name = {instance}
 log_path = {home}/dovecot.log
-protocols = pop3
+protocols = pop3{lmtp}
 listen = 127.0.0.1
 mail_location = maildir:~/Maildir
 default_internal_user = {internal}
@@ -68,6 +68,27 @@ service stats {{
 }}
 """
 
+# For others to ask about passwords (Postfix), and for mail to come in.
+_SERVICES = """\
+service auth {{
+  inet_listener {{
+    address = 127.0.0.1
+    port = {port_sasl}
+  }}
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    port = {port_lmtp}
+  }}
+  unix_listener {home}/lmtp {{
+    mode = 0666
+  }}
+}}
+protocol lmtp {{
+  auth_username_format = %n
+}}
+"""
+
 
 def served(raw):
     """The bytes a POP3 server gives for a Maildir file: every line ends in CRLF, the last too."""
@@ -86,12 +107,17 @@ class Dovecot:
         secure_only=False,
         mechanisms="plain login",
         introspection=None,
+        lmtp=False,
     ):
-        """introspection: where to ask about OAuth 2 tokens, as a URL to which the token is added."""
+        """introspection: where to ask about OAuth 2 tokens, as a URL to which the token is added.
+        lmtp: take mail on port_lmtp and on the socket `lmtp`, and questions of SASL on port_sasl.
+        """
         self.home = Path(home)
         self.home.mkdir(parents=True, exist_ok=True)
         self.home.chmod(0o755)
         self.port, self.port_tls = free_port(), free_port()
+        self.port_lmtp, self.port_sasl = free_port(), free_port()
+        self.lmtp = self.home / "lmtp"
         self.passwords = {}
         self._dropped = 0
         self._process = None
@@ -99,7 +125,7 @@ class Dovecot:
         owner = pwd.getpwnam("nobody") if self._root else pwd.getpwuid(os.geteuid())
         self._uid, self._gid = owner.pw_uid, owner.pw_gid
         cert = cert or (authority.issue() if authority else None)
-        self._write_conf(cert, secure_only, mechanisms, self._tokens(introspection))
+        self._write_conf(cert, secure_only, mechanisms, self._tokens(introspection), lmtp)
 
     def _tokens(self, introspection):
         if not introspection:
@@ -114,7 +140,7 @@ class Dovecot:
             f"  args = {conf}\n}}\n"
         )
 
-    def _write_conf(self, cert, secure_only, mechanisms, tokens):
+    def _write_conf(self, cert, secure_only, mechanisms, tokens, lmtp):
         me = getpass.getuser() if not self._root else None
         group = None if self._root else _group_name(os.getegid())
         (self.home / "mail").mkdir(exist_ok=True)
@@ -138,7 +164,9 @@ class Dovecot:
                 port=self.port,
                 port_tls=self.port_tls if cert else 0,
                 chroot="" if self._root else "chroot =",
+                lmtp=" lmtp" if lmtp else "",
             )
+            + (_SERVICES.format(**vars(self)) if lmtp else "")
         )
 
     def start(self):

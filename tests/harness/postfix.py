@@ -24,7 +24,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from .mail import strip_delivery_headers
+from .mail import as_delivered, strip_delivery_headers
 from .process import Process, free_port, wait_for, wait_listening
 
 DOMAIN = "corp.example"
@@ -85,6 +85,7 @@ delay_logging_resolution_limit = 3
 
 _MASTER = """\
 {port} inet n - n - {processes} smtpd
+{port_tls} inet n - n - {processes} smtpd -o smtpd_tls_wrappermode=yes
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
@@ -167,11 +168,13 @@ class _PolicyServer(socketserver.ThreadingTCPServer):
 
 
 class Postfix:
-    """`with Postfix(home) as smtp:`; then smtp.port, smtp.messages(user), smtp.refuse(...)."""
+    """`with Postfix(home) as smtp:`; then smtp.port, smtp.messages(user), smtp.refuse(...).
+    `cert` is (certificate, key): it offers STARTTLS then, and takes TLS at once on port_tls.
+    `extra` is lines of main.cf."""
 
-    def __init__(self, home, size_limit=50 * 1024 * 1024, hard_error_limit=5, extra=""):
+    def __init__(self, home, size_limit=50 * 1024 * 1024, hard_error_limit=5, cert=None, extra=""):
         self.home = Path(home)
-        self.port = free_port()
+        self.port, self.port_tls = free_port(), free_port()
         self.rules = []
         self.seen = []
         self._known = {}
@@ -181,6 +184,11 @@ class Postfix:
         self._policy = _PolicyServer(("127.0.0.1", 0), _PolicyHandler)
         self._policy.owner = self
         threading.Thread(target=self._policy.serve_forever, daemon=True).start()
+        if cert:
+            extra += (
+                f"\nsmtpd_tls_security_level = may\nsmtpd_tls_loglevel = 1"
+                f"\nsmtpd_tls_cert_file = {cert[0]}\nsmtpd_tls_key_file = {cert[1]}"
+            )
         self._write_conf(size_limit, hard_error_limit, extra)
 
     @staticmethod
@@ -196,7 +204,9 @@ class Postfix:
         mail = pwd.getpwnam("nobody")
         for part in ("etc", "queue", "data", "log", "maildirs"):
             (self.home / part).mkdir(parents=True, exist_ok=True)
-        (self.home / "etc/master.cf").write_text(_MASTER.format(port=self.port, processes=30))
+        (self.home / "etc/master.cf").write_text(
+            _MASTER.format(port=self.port, port_tls=self.port_tls, processes=30)
+        )
         (self.home / "etc/main.cf").write_text(
             _MAIN.format(
                 home=self.home,
@@ -277,6 +287,10 @@ class Postfix:
         probe = Rule("", at, patterns, -1)
         with self._lock:
             return [request for request in self.seen if probe.fits(request)]
+
+    @staticmethod
+    def stored(raw):
+        return as_delivered(raw)
 
     # what arrived: one Maildir for everybody, sorted by the X-Original-To that delivery puts on
 

@@ -53,10 +53,10 @@ def free_port():
             return port
 
 
-def wait_listening(port, deadline=20.0, what="server"):
+def wait_listening(port, deadline=20.0, what="server", host="127.0.0.1"):
     def answers():
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection((host, port), timeout=1).close()
             return True
         except OSError:
             return False

@@ -81,6 +81,12 @@ class Conversation:
         self.lines.append(line.rstrip(b"\r").decode("utf-8", "replace"))
         return self.lines[-1]
 
+    def exactly(self, count):
+        while len(self._buffer) < count:
+            self.recv()
+        data, self._buffer = self._buffer[:count], self._buffer[count:]
+        return data
+
     def until(self, mark):
         while mark not in self._buffer:
             self.recv()
@@ -310,7 +316,8 @@ def stuffed(raw):
 
 
 class ScriptedSmtp(_Server):
-    """Accepts everything; `accepted` is [(sender, [recipient, ...], message bytes)], unstuffed.
+    """Accepts everything, LMTP and BDAT too; `accepted` is [(sender, [recipient, ...], message
+    bytes)], unstuffed, in LMTP for each recipient by itself.
     "GREETING" and "." (the end of a message) may be scripted like commands."""
 
     def __init__(self, script=None, extensions=("PIPELINING", "8BITMIME", "SIZE 52428800"), **more):
@@ -321,7 +328,7 @@ class ScriptedSmtp(_Server):
     def converse(self, talk):
         if not self.scripted(talk, "GREETING"):
             talk.send(b"220 scripted.example ESMTP\r\n")
-        talk.sender, talk.recipients = None, []
+        talk.sender, talk.recipients, talk.chunks, talk.lmtp = None, [], b"", False
         while True:
             line = talk.line()
             verb = line.split(" ", 1)[0].lower()
@@ -338,6 +345,17 @@ class ScriptedSmtp(_Server):
         words = ["scripted.example", *self.extensions, *extra]
         marks = ["-"] * (len(words) - 1) + [" "]
         talk.send("".join(f"250{m}{w}\r\n" for m, w in zip(marks, words)).encode())
+
+    def do_starttls(self, talk, _):
+        if not self.tls or talk.encrypted:
+            talk.send(b"502 5.5.1 no\r\n")
+        else:
+            talk.send(b"220 2.0.0 go ahead\r\n")
+            talk.start_tls()
+
+    def do_lhlo(self, talk, line):
+        talk.lmtp = True
+        self.do_ehlo(talk, line)
 
     def do_helo(self, talk, _):
         talk.send(b"250 scripted.example\r\n")
@@ -359,19 +377,39 @@ class ScriptedSmtp(_Server):
         talk._buffer = b"\r\n" + talk._buffer
         raw = talk.until(b"\r\n.\r\n") + b"\r\n"
         talk.lines.append(".")
-        message = raw.replace(b"\r\n.", b"\r\n")[2:]
-        if self.scripted(talk, "."):
+        self._finish(talk, raw.replace(b"\r\n.", b"\r\n")[2:])
+
+    def do_bdat(self, talk, line):
+        words = line.split()
+        talk.chunks += talk.exactly(int(words[1]))
+        if words[-1].upper() != "LAST":
+            talk.send(b"250 2.0.0 more\r\n")
             return
-        with self.lock:
-            self.accepted.append((talk.sender, talk.recipients, message))
-        talk.send(b"250 2.0.0 taken\r\n")
+        talk.lines.append(".")
+        message, talk.chunks = talk.chunks, b""
+        self._finish(talk, message)
+
+    def _finish(self, talk, message):
+        """The end of a message; in LMTP with a reply to each recipient, scripted as ". ADDRESS"."""
+        for recipient in talk.recipients if talk.lmtp else [None]:
+            if self.scripted(talk, f". {recipient}" if talk.lmtp else "."):
+                continue
+            with self.lock:
+                to = [recipient] if talk.lmtp else talk.recipients
+                self.accepted.append((talk.sender, to, message))
+            talk.send(b"250 2.0.0 taken\r\n")
 
     def do_rset(self, talk, _):
         talk.sender, talk.recipients = None, []
         talk.send(b"250 2.0.0 ok\r\n")
 
+    def do_xclient(self, talk, _):
+        talk.send(b"220 scripted.example ESMTP\r\n")
+
     def do_noop(self, talk, _):
         talk.send(b"250 2.0.0 ok\r\n")
+
+    do_xforward = do_noop
 
     def do_quit(self, talk, _):
         talk.send(b"221 2.0.0 bye\r\n")

@@ -1,8 +1,11 @@
 /* The configuration: every default, every form of value at the ends of its range, and each refusal
  * with file, line and what was expected. */
 #include "lib/conf.h"
+#include "lib/mechanism.h"
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/scratch.h"
+
+#define PIN "sha256:RkMwNjE2NDU2Q0Y3RTA2OTdDNDA1QjU3MDVEMTk3MTg="
 
 static struct conf *load(void **state, const char *text, struct error *err)
 {
@@ -57,7 +60,13 @@ static void assert_defaults(const struct conf *c)
     assert_string_equal(c->relay.host, "127.0.0.1");
     assert_int_equal(c->relay.port, 25);
     assert_int_equal(c->relay.tls, CONF_TLS_NONE);
+    assert_string_equal(c->relay.ca, "");
+    assert_string_equal(c->relay.pin, "");
     assert_string_equal(c->relay.user, "");
+    assert_string_equal(c->relay.auth, "auto");
+    assert_int_equal(c->relay.client, CONF_CLIENT_NONE);
+    assert_string_equal(c->relay.client_received, "");
+    assert_int_equal(c->relay.queue_limit, 0);
     assert_int_equal(c->relay.sessions, 10);
     assert_int_equal(c->relay.retry_min, 60000);
     assert_int_equal(c->relay.retry_max, 3600000);
@@ -118,7 +127,9 @@ static void test_every_key(void **state)
         " clamd = \"/run/clamd\"\n spamd = \"localhost:783\"\n on-filter-error = \"pass\"\n"
         " badmail-keep = \"7d\"\n}\n"
         "relay { protocol = \"lmtp\" host = \"mx.example\" port = 465 tls = \"implicit\"\n"
-        " user = \"u\" sessions = 2 retry-min = \"5s\" retry-max = \"6s\" expire = \"1h\"\n"
+        " user = \"u\" auth = \"ntlm\" ca = \"/ca.pem\" pin = \"" PIN "\"\n"
+        " client = \"xforward\" client-received = \"mx.isp.example\" queue-limit = 9000\n"
+        " sessions = 2 retry-min = \"5s\" retry-max = \"6s\" expire = \"1h\"\n"
         " session-errors = 4 }\n");
     assert_string_equal(c->spool_dir, "/s");
     assert_string_equal(c->state_dir, "/t");
@@ -142,7 +153,13 @@ static void test_every_key(void **state)
     assert_string_equal(c->relay.host, "mx.example");
     assert_int_equal(c->relay.port, 465);
     assert_int_equal(c->relay.tls, CONF_TLS_IMPLICIT);
+    assert_string_equal(c->relay.ca, "/ca.pem");
+    assert_string_equal(c->relay.pin, PIN);
     assert_string_equal(c->relay.user, "u");
+    assert_string_equal(c->relay.auth, "ntlm");
+    assert_int_equal(c->relay.client, CONF_CLIENT_XFORWARD);
+    assert_string_equal(c->relay.client_received, "mx.isp.example");
+    assert_int_equal(c->relay.queue_limit, 9000);
     assert_int_equal(c->relay.sessions, 2);
     assert_int_equal(c->relay.retry_min, 5000);
     assert_int_equal(c->relay.retry_max, 6000);
@@ -171,6 +188,22 @@ static void test_words(void **state)
         assert_int_equal(conf->relay.tls, good[i].tls);
         conf_free(conf);
     }
+}
+
+/* What can be asked for of a server is what lib/mechanism knows. */
+static void test_every_mechanism(void **state)
+{
+    char names[300], text[300], *save = NULL;
+    (void)mechanism_names(names, sizeof names);
+    int seen = 0;
+    for (char *name = strtok_r(names, ", ", &save); name; name = strtok_r(NULL, ", ", &save)) {
+        (void)snprintf(text, sizeof text, "relay { auth = \"%s\" }\n", name);
+        struct conf *conf = load_good(state, text);
+        assert_string_equal(conf->relay.auth, name);
+        conf_free(conf);
+        seen++;
+    }
+    assert_true(seen >= 10);
 }
 
 static void test_refused_with_line(void **state)
@@ -241,6 +274,22 @@ static void test_refused_with_line(void **state)
         {"relay {\n protocol = \"uucp\"\n}\n", 2, "one of smtp|lmtp"},
         {"relay {\n tls = \"yes\"\n}\n", 2, "one of none|starttls|implicit"},
         {"\n\n\nrelay {\n\n tls = \"yes\"\n}\nport = 3\n", 6, "relay.tls = yes"},
+        {"relay {\n auth = \"apop\"\n}\n", 2, "one of auto|scram-sha-256|"},
+        {"relay {\n client = \"yes\"\n}\n", 2, "one of none|xclient|xforward"},
+        /* texts */
+        {"relay {\n host = \"\"\n}\n", 2, "expected a host's name or address"},
+        {"relay {\n host = \"a b\"\n}\n", 2, "expected a host's name or address"},
+        {"relay {\n user = \"a\\nb\"\n}\n", 2, "expected a text without control characters"},
+        {"relay {\n ca = \"ca.pem\"\n}\n", 2, "expected an absolute path, or \"\""},
+        {"relay {\n pin = \"sha256:00\"\n}\n", 2, "expected \"sha256:\" and 64 hexadecimal"},
+        {"relay {\n client-received = \"a b\"\n}\n", 2, "expected a host's name, or \"\""},
+        {"relay {\n queue-limit = -1\n}\n", 2, "from 0 to 100000000"},
+        /* what does not go together */
+        {"relay {\n\n ca = \"/ca.pem\"\n}\n", 3, "relay.ca: expected relay.tls to be"},
+        {"relay {\n tls = none\n pin = \"" PIN "\"\n}\n", 3, "relay.pin: expected relay.tls"},
+        {"relay {\n host = \"/run/lmtp\"\n}\n", 2, "goes with relay.protocol = \"lmtp\""},
+        {"relay {\n protocol = lmtp\n host = \"/run/lmtp\"\n tls = starttls\n}\n", 4,
+         "expected none with a socket's path"},
     };
     for (size_t i = 0; i < COUNT(bad); i++)
         assert_refused(state, bad[i].text, bad[i].line, bad[i].words);
@@ -288,7 +337,7 @@ static void test_lines_behind_comments(void **state)
         {"relay { user = \"a\\\"#b\" }\n", 2},
         {"relay { user = 'a\"#b' }\n", 2},
         {"relay { user = \"a//b/*\" }\n", 2},
-        {"relay { user = \"a\nb\" }\n", 3},
+        {"relay { user = \"a\\\nb\" }\n", 3},
         {"default-domain = x # y\n", 2},
         {"spool-dir = /a/b\n", 2},
         {"# a\r\n\r\n", 3},
@@ -591,6 +640,7 @@ int main(void)
         scratch_test(test_default_text_uncommented),
         scratch_test(test_every_key),
         scratch_test(test_words),
+        scratch_test(test_every_mechanism),
         scratch_test(test_refused_with_line),
         scratch_test(test_broken_syntax),
         scratch_test(test_lines_behind_comments),

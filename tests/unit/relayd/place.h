@@ -28,10 +28,10 @@ static inline void place_must(bool ok, const struct error *err)
     }
 }
 
-static inline void place_open(struct place *place)
+static inline void place_open_in(struct place *place, const char *root)
 {
     struct error err = {.text = ""};
-    strcpy(place->dir, "/tmp/popferry-unit-XXXXXX");
+    snprintf(place->dir, sizeof place->dir, "%s/popferry-unit-XXXXXX", root);
     if (!mkdtemp(place->dir))
         abort();
     snprintf(place->spool_dir, sizeof place->spool_dir, "%s/spool", place->dir);
@@ -40,6 +40,11 @@ static inline void place_open(struct place *place)
     place_must(place->spool != NULL, &err);
     place->db = db_open(place->dir, "relayd", ledger_migrations, &err);
     place_must(place->db != NULL, &err);
+}
+
+static inline void place_open(struct place *place)
+{
+    place_open_in(place, "/tmp");
 }
 
 static inline void place_close(struct place *place)

@@ -32,11 +32,11 @@ static void test_next(void **state)
 {
     (void)state;
     for (int round = 0; round < 200; round++) {
-        int64_t first = attempt_next(&policy, 1, now, now) - now;
+        int64_t first = attempt_next(&policy, 1, 0, now) - now;
         assert_in_range(first, CLOCK_MINUTE * 3 / 4, CLOCK_MINUTE * 5 / 4);
-        int64_t third = attempt_next(&policy, 3, now, now) - now;
+        int64_t third = attempt_next(&policy, 3, 0, now) - now;
         assert_in_range(third, CLOCK_MINUTE * 3, CLOCK_MINUTE * 5);
-        int64_t late = attempt_next(&policy, 1000, now, now) - now;
+        int64_t late = attempt_next(&policy, 1000, 0, now) - now;
         assert_in_range(late, CLOCK_HOUR * 3 / 4, CLOCK_HOUR * 5 / 4);
     }
 }
@@ -44,10 +44,24 @@ static void test_next(void **state)
 static void test_next_expires(void **state)
 {
     (void)state;
-    int64_t first_at = now - 5 * CLOCK_DAY;
-    assert_int_equal(attempt_next(&policy, 9, first_at, now), 0);
+    assert_int_equal(attempt_next(&policy, 9, 5 * CLOCK_DAY, now), 0);
     /* One last attempt at the very end. */
-    assert_int_equal(attempt_next(&policy, 9, first_at + 1000, now), now + 1000);
+    assert_int_equal(attempt_next(&policy, 9, 5 * CLOCK_DAY - 1000, now), now + 1000);
+}
+
+/* What counts towards expire: waiting by plan, not time in which nothing could be tried. */
+static void test_waited(void **state)
+{
+    (void)state;
+    struct ledger_row row = {.at = now, .next_attempt = now + CLOCK_HOUR, .waited = 7};
+    assert_int_equal(attempt_waited(&row, now + CLOCK_HOUR), CLOCK_HOUR + 7);
+    assert_int_equal(attempt_waited(&row, now + 9 * CLOCK_DAY), CLOCK_HOUR + 7); /* down */
+    assert_int_equal(attempt_waited(&row, now + 1000), 1007);   /* tried early, by hand */
+    assert_int_equal(attempt_waited(&row, now - CLOCK_DAY), 7); /* a clock set back */
+    row.next_attempt = now + 5;                                 /* "retry", and it took a while */
+    assert_int_equal(attempt_waited(&row, now + 1000), 12);
+    row = (struct ledger_row){0};
+    assert_int_equal(attempt_waited(&row, now), 0);
 }
 
 /* One letter a recipient: + accepted, ~ 4xx, - 5xx, ? not asked. */
@@ -151,8 +165,8 @@ static void test_expired_names_the_last_reply(void **state)
     (void)state;
     struct attempt_verdict verdict;
     struct attempt *attempt = make("+");
-    attempt->row = (struct ledger_row){
-        .state = LEDGER_DEFERRED, .attempts = 40, .first_at = now - 6 * CLOCK_DAY};
+    attempt->row =
+        (struct ledger_row){.state = LEDGER_DEFERRED, .attempts = 40, .waited = 5 * CLOCK_DAY};
     attempt_decide(attempt,
                    &(struct smtp_result){.outcome = SMTP_MESSAGE_TEMPORARY, .text = "451 later"},
                    &policy, now, &verdict);
@@ -161,6 +175,27 @@ static void test_expired_names_the_last_reply(void **state)
     assert_int_equal(verdict.row.attempts, 41);
     assert_int_equal(verdict.row.code, 451);
     assert_non_null(strstr(verdict.row.reason, "last reply: 451 later"));
+    attempt_free(attempt);
+}
+
+/* While the server fails session after session, a session lost over a message says nothing of it.
+ */
+static void test_a_server_that_is_down_expires_nothing(void **state)
+{
+    (void)state;
+    struct attempt_policy down = policy;
+    struct attempt_verdict verdict;
+    struct attempt *attempt = make("+");
+    const struct smtp_result lost = {.outcome = SMTP_SESSION_FAILED, .text = "connection lost"};
+    attempt->row =
+        (struct ledger_row){.state = LEDGER_DEFERRED, .attempts = 40, .waited = 9 * CLOCK_DAY};
+    attempt->body_begun = true;
+    down.down = true;
+    attempt_decide(attempt, &lost, &down, now, &verdict);
+    assert_int_equal(verdict.end, ATTEMPT_DEFERRED);
+    assert_in_range(verdict.row.next_attempt - now, CLOCK_HOUR * 3 / 4, CLOCK_HOUR * 5 / 4);
+    attempt_decide(attempt, &lost, &policy, now, &verdict);
+    assert_int_equal(verdict.end, ATTEMPT_REJECTED);
     attempt_free(attempt);
 }
 
@@ -209,7 +244,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_verdicts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unasked_go_on_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lost_sessions, setup, teardown),
+        cmocka_unit_test(test_waited),
         cmocka_unit_test_setup_teardown(test_expired_names_the_last_reply, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_server_that_is_down_expires_nothing, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_settled_recipients_are_left_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_open_fails, setup, teardown),
     };

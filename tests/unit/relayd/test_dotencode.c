@@ -45,7 +45,7 @@ static size_t encode(const char *in, size_t len, char *out, size_t (*cut)(size_t
 {
     struct dot_encoder encoder;
     size_t o = 0;
-    dot_encode_init(&encoder);
+    dot_encode_init(&encoder, true);
     for (size_t at = 0; at < len;) {
         size_t piece = cut(len - at);
         char *exact = malloc(piece ? piece : 1); /* so that a sanitizer sees a read too far */

@@ -34,6 +34,7 @@ static const struct ledger_row sample = {
     .size = UINT64_C(5000000000),
     .sender = "a@origin.example",
     .reason = "451 4.3.0 later",
+    .waited = 77,
 };
 
 static void test_row(void **state)
@@ -54,6 +55,7 @@ static void test_row(void **state)
     assert_true(row.size == UINT64_C(5000000000));
     assert_string_equal(row.sender, "a@origin.example");
     assert_string_equal(row.reason, "451 4.3.0 later");
+    assert_int_equal(row.waited, 77);
 }
 
 static void test_row_is_replaced(void **state)
@@ -68,15 +70,17 @@ static void test_row_is_replaced(void **state)
     assert_int_equal(ledger_count(place.db, LEDGER_DELIVERED), 1);
 }
 
-static bool take_two(void *arg, const char *id)
+static bool take_two(void *arg, const char *id, int64_t since)
 {
+    (void)since;
     char *text = arg;
     strcat(text, id);
     return strlen(text) < 2;
 }
 
-static bool take_all(void *arg, const char *id)
+static bool take_all(void *arg, const char *id, int64_t since)
 {
+    (void)since;
     strcat(arg, id);
     return true;
 }
@@ -125,6 +129,59 @@ static void test_retry_first(void **state)
     assert_true(ledger_retry_first(place.db, 50));
     ledger_each_due(place.db, 50, take_all, ids);
     assert_string_equal(ids, "B");
+}
+
+static void test_hold(void **state)
+{
+    (void)state;
+    struct ledger_row row = {0};
+    char ids[32] = "";
+    ledger_put(place.db, "A", &sample);
+    assert_true(ledger_hold(place.db, "A"));
+    assert_true(ledger_hold(place.db, "B")); /* fresh */
+    assert_false(ledger_hold(place.db, "A"));
+    place_row(&place, "C", LEDGER_REJECTED, 1000);
+    assert_false(ledger_hold(place.db, "C"));
+    assert_int_equal(ledger_count(place.db, LEDGER_HELD), 2);
+    assert_int_equal(ledger_state(place.db, "B"), LEDGER_HELD);
+    assert_false(ledger_retry(place.db, "A", 1));
+    assert_int_equal(ledger_retry_all(place.db, 1), 0);
+    assert_false(ledger_retry_first(place.db, 1));
+    assert_int_equal(ledger_next_due(place.db, 1), 0);
+    ledger_each_due(place.db, INT64_MAX, take_all, ids);
+    assert_string_equal(ids, "");
+    assert_int_equal(ledger_prune(place.db, INT64_MAX), 1); /* C */
+
+    assert_true(ledger_release(place.db, "A"));
+    assert_true(ledger_release(place.db, "B"));
+    assert_false(ledger_release(place.db, "A"));
+    assert_true(ledger_find(place.db, "A", &row));
+    assert_int_equal(row.state, LEDGER_DEFERRED);
+    assert_int_equal(row.attempts, sample.attempts);
+    assert_int_equal(row.next_attempt, sample.next_attempt);
+    assert_int_equal(row.at, sample.at);
+    assert_int_equal(ledger_state(place.db, "B"), LEDGER_FRESH);
+}
+
+/* A ledger of the version before: what had been waited is known from its times. */
+static void test_migration(void **state)
+{
+    (void)state;
+    struct error err;
+    struct ledger_row row;
+    const char *const first[] = {ledger_migrations[0], NULL};
+    struct db *old = db_open(place.dir, "old", first, &err);
+    assert_non_null(old);
+    (void)db_run(old, "INSERT INTO message VALUES ('A', 1, 3, 1000, 9000, 5000, 451, 1, 's', 'r')");
+    (void)db_run(old, "INSERT INTO message VALUES ('B', 2, 1, 1000, 0, 5000, 250, 1, 's', 'r')");
+    db_close(old);
+    old = db_open(place.dir, "old", ledger_migrations, &err);
+    assert_non_null(old);
+    assert_true(ledger_find(old, "A", &row));
+    assert_int_equal(row.waited, 4000);
+    assert_int_equal(ledger_state(old, "B"), LEDGER_DELIVERED);
+    assert_int_equal(ledger_prune(old, 6000), 1);
+    db_close(old);
 }
 
 static void note_recipient(void *arg, const char *address, enum ledger_recipient state,
@@ -185,6 +242,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_due, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retry, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retry_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hold, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_migration, setup, teardown),
         cmocka_unit_test_setup_teardown(test_recipients, setup, teardown),
         cmocka_unit_test_setup_teardown(test_prune, setup, teardown),
         cmocka_unit_test_setup_teardown(test_facts, setup, teardown),

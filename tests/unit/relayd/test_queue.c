@@ -171,6 +171,62 @@ static void test_fresh_first(void **state)
     assert_string_equal(id, due);
 }
 
+/* Each kind by its time, in whatever order they were found. */
+static void test_order_of_time(void **state)
+{
+    (void)state;
+    enum { FILES = 100 };
+    char fresh[FILES][ID_SIZE], due[FILES][ID_SIZE], id[ID_SIZE];
+    for (int i = 0; i < FILES; i++) {
+        place_file(&place, fresh[i]);
+        place_file(&place, due[i]);
+        place_row(&place, due[i], LEDGER_DEFERRED, 1 + i * 37 % FILES);
+    }
+    for (int i = FILES; i-- > 0;)
+        queue_push(queue, fresh[i]);
+    refill(FILES);
+    int next_fresh = 0, next_due = 1;
+    while (queue_take(queue, QUEUE_BY_TURNS, id)) {
+        if (next_fresh < FILES && strcmp(id, fresh[next_fresh]) == 0) {
+            next_fresh++;
+            continue;
+        }
+        int which = 0;
+        while (strcmp(due[which], id) != 0)
+            assert_true(++which < FILES);
+        assert_int_equal(1 + which * 37 % FILES, next_due++);
+    }
+    assert_int_equal(next_fresh, FILES);
+    assert_int_equal(next_due, FILES + 1);
+}
+
+static void test_held_stays_out(void **state)
+{
+    (void)state;
+    char a[ID_SIZE], b[ID_SIZE], c[ID_SIZE], id[ID_SIZE];
+    place_file(&place, a);
+    place_file(&place, b);
+    place_file(&place, c);
+    place_row(&place, b, LEDGER_DEFERRED, 1);
+    refill(1);
+    assert_int_equal(queue_ready(queue), 3);
+    assert_true(queue_drop(queue, a));
+    assert_true(queue_drop(queue, b));
+    assert_true(ledger_hold(place.db, a) && ledger_hold(place.db, b));
+    assert_false(queue_knows(queue, a));
+    queue_scan(queue);
+    refill(1);
+    queue_push(queue, a);
+    assert_true(queue_take(queue, QUEUE_BY_TURNS, id));
+    assert_string_equal(id, c);
+    assert_false(queue_drop(queue, c)); /* taken */
+    assert_false(queue_take(queue, QUEUE_BY_TURNS, id));
+    assert_true(ledger_release(place.db, a) && ledger_release(place.db, b));
+    queue_scan(queue);
+    refill(1);
+    assert_true(queue_take(queue, QUEUE_BY_TURNS, id) && queue_take(queue, QUEUE_BY_TURNS, id));
+}
+
 static void test_window_is_bounded(void **state)
 {
     (void)state;
@@ -234,6 +290,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_deferred_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_neither_starves, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fresh_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_order_of_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_held_stays_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_window_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_push_beyond_the_window_is_found_later, setup,
                                         teardown),

@@ -174,7 +174,8 @@ static void test_extensions(void **state)
     smtp_extensions_parse(&x, parse(&parser,
                                     "250-SIZE PIPELINING\r\n250-pipelining\r\n250-SIZE 10485760\r\n"
                                     "250-8BITMIME\r\n250-AUTH PLAIN LOGIN\r\n250-STARTTLS\r\n"
-                                    "250-CHUNKING\r\n250-DSN\r\n250-XFOO bar\r\n250-\r\n"
+                                    "250-CHUNKING\r\n250-DSN\r\n250-XCLIENT ADDR "
+                                    "NAME\r\n250-XFORWARD HELO\r\n250-XFOO bar\r\n250-\r\n"
                                     "250-ENHANCEDSTATUSCODES\r\n250 SMTPUTF8\r\n"));
     for (int i = 0; i < SMTP_EXTENSIONS; i++) {
         assert_true(smtp_extensions_has(&x, (enum smtp_extension)i));
@@ -182,6 +183,8 @@ static void test_extensions(void **state)
     }
     assert_int_equal(x.size_limit, 10485760);
     assert_string_equal(x.auth, "PLAIN LOGIN");
+    assert_string_equal(x.xclient, "ADDR NAME");
+    assert_string_equal(x.xforward, "HELO");
 }
 
 static uint64_t size_of(const char *line)

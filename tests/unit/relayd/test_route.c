@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-static int downs, ups;
+static int downs, ups, fewers;
 
 static void on_event(void *arg, enum log_level level, const char *what,
                      const struct log_field *fields)
@@ -20,12 +20,13 @@ static void on_event(void *arg, enum log_level level, const char *what,
     (void)fields;
     downs += strcmp(what, "relay-down") == 0;
     ups += strcmp(what, "relay-up") == 0;
+    fewers += strcmp(what, "relay-allows-fewer") == 0;
 }
 
 static int setup(void **state)
 {
     (void)state;
-    downs = ups = 0;
+    downs = ups = fewers = 0;
     log_set_sink(on_event, NULL);
     return 0;
 }
@@ -163,6 +164,72 @@ static void test_retry_is_now(void **state)
     assert_int_equal(route_limit(&route, 1001, 10), 1);
 }
 
+/* The server lets four in, of ten. */
+static void test_a_crowd_lowers_the_limit(void **state)
+{
+    (void)state;
+    struct route route;
+    route_init(&route, CLOCK_HOUR);
+    for (size_t up = 6; up >= 4; up--) /* the others' ends come one by one */
+        route_crowded(&route, 1000, up, "421 too many");
+    assert_int_equal(fewers, 1);
+    assert_int_equal(route_limit(&route, 1000, 10), 4);
+    assert_int_equal(route_limit(&route, 1000, 2), 2);
+    assert_true(route_may_send(&route, 1000));
+    assert_false(route_in_trouble(&route));
+    route_well(&route); /* a message was taken, on one of the four */
+    assert_int_equal(route_limit(&route, 1000, 10), 4);
+
+    int64_t last = 0, now = 1000;
+    for (int i = 0; i < 12; i++) { /* and it stays so */
+        int64_t pause = route.more_at - now;
+        assert_true(pause > last / 2);
+        assert_in_range(pause, CLOCK_SECOND, 15 * CLOCK_MINUTE);
+        last = pause;
+        now = route.more_at;
+        assert_int_equal(route_limit(&route, now - 1, 10), 4);
+        assert_int_equal(route_limit(&route, now, 10), 5);
+        route_crowded(&route, now, 4, "421 too many");
+    }
+    assert_true(last >= 7 * CLOCK_MINUTE);
+    assert_int_equal(downs, 0);
+}
+
+static void test_room_is_found_again(void **state)
+{
+    (void)state;
+    struct route route;
+    route_init(&route, CLOCK_HOUR);
+    route_crowded(&route, 1000, 4, "421 too many");
+    route_admitted(&route, 1001, 4, 10); /* one of the four went and came */
+    assert_int_equal(route_limit(&route, 1001, 10), 4);
+    for (size_t up = 5; up < 10; up++) {
+        route_admitted(&route, route.more_at, up, 10);
+        assert_int_equal(route_limit(&route, route.more_at, 10), up + 1);
+    }
+    route_admitted(&route, route.more_at, 10, 10);
+    assert_int_equal(route.fewer, 0);
+    assert_int_equal(route_limit(&route, 0, 20), 20);
+
+    route_crowded(&route, 1000, 4, "421 too many"); /* it is new again */
+    assert_in_range(route.more_at - 1000, CLOCK_SECOND, 13 * CLOCK_SECOND);
+}
+
+static void test_a_crowd_is_forgotten(void **state)
+{
+    (void)state;
+    struct route route;
+    route_init(&route, CLOCK_HOUR);
+    route_crowded(&route, 1000, 1, "connection reset");
+    route_retry(&route); /* a person says so */
+    assert_int_equal(route_limit(&route, 1000, 10), 10);
+    route_crowded(&route, 1000, 1, "connection reset");
+    route_failed(&route, 1000, "connection reset"); /* all of them broke */
+    assert_int_equal(route_limit(&route, 1000, 10), 0);
+    route_well(&route);
+    assert_int_equal(route_limit(&route, 1000, 10), 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +242,9 @@ int main(void)
         cmocka_unit_test_setup(test_circuit_says_what_opened_it, setup),
         cmocka_unit_test_setup(test_one_success_breaks_the_row, setup),
         cmocka_unit_test_setup(test_retry_is_now, setup),
+        cmocka_unit_test_setup(test_a_crowd_lowers_the_limit, setup),
+        cmocka_unit_test_setup(test_room_is_found_again, setup),
+        cmocka_unit_test_setup(test_a_crowd_is_forgotten, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,6 +23,7 @@ struct play {
     size_t server_len;
     char *recipients[RECIPIENTS];
     struct smtp_envelope envelope;
+    struct client client;
     char *sender;
 };
 
@@ -55,6 +56,14 @@ static void on_secure(void *ctx)
     note(ctx, "E: secure");
 }
 
+static void on_login(void *ctx, const struct smtp_reply *reply)
+{
+    if (reply)
+        note(ctx, "E: login %d %s", reply->code, reply->text);
+    else
+        note(ctx, "E: login");
+}
+
 static void on_ready(void *ctx)
 {
     note(ctx, "E: ready");
@@ -62,7 +71,7 @@ static void on_ready(void *ctx)
 
 static void on_recipient(void *ctx, size_t index, enum smtp_verdict verdict, const char *reply)
 {
-    static const char *const names[] = {"accepted", "temporary", "permanent"};
+    static const char *const names[] = {"accepted", "temporary", "permanent", "taken"};
     note(ctx, "E: recipient %zu %s %s", index, names[verdict], reply);
 }
 
@@ -86,13 +95,14 @@ static void on_result(void *ctx, const struct smtp_result *r)
 
 static void on_closed(void *ctx, enum smtp_close how, const char *text)
 {
-    static const char *const names[] = {"quit", "idle", "failed"};
+    static const char *const names[] = {"quit", "idle", "failed", "login"};
     note(ctx, "E: closed %s %s", names[how], text);
 }
 
 static const struct smtp_events events = {
     .send = on_send,
     .secure = on_secure,
+    .login = on_login,
     .ready = on_ready,
     .recipient = on_recipient,
     .want_data = on_want_data,
@@ -118,14 +128,31 @@ static char *unescaped(const char *word)
     return strdup(buf);
 }
 
+/* "ADDRESS,NAME,HELO" */
+static const struct client *read_client(struct play *p, char *text)
+{
+    char *name = strchr(text, ',');
+    char *helo = strchr(name + 1, ',');
+    p->client = (struct client){.protocol = "ESMTP"};
+    snprintf(p->client.address, sizeof p->client.address, "%.*s", (int)(name - text), text);
+    snprintf(p->client.name, sizeof p->client.name, "%.*s", (int)(helo - name - 1), name + 1);
+    snprintf(p->client.helo, sizeof p->client.helo, "%s", helo + 1);
+    return &p->client;
+}
+
 static void act_start(struct play *p, char *args)
 {
     struct play next = {.envelope = {.size = 0}};
     char *save = NULL;
-    next.sender = unescaped(strtok_r(args, " ", &save));
+    char *word = strtok_r(args, " ", &save);
+    if (strncmp(word, "client=", 7) == 0) {
+        next.envelope.client = read_client(p, word + 7);
+        word = strtok_r(NULL, " ", &save);
+    }
+    next.sender = unescaped(word);
     if (strcmp(next.sender, "<>") == 0)
         next.sender[0] = '\0';
-    for (char *word; (word = strtok_r(NULL, " ", &save));) {
+    while ((word = strtok_r(NULL, " ", &save))) {
         if (strncmp(word, "size=", 5) == 0)
             next.envelope.size = strtoull(word + 5, NULL, 10);
         else
@@ -160,6 +187,25 @@ static void act_body(struct play *p, char *text)
         smtp_body(p->smtp, buf + i, piece);
 }
 
+/* "MECHANISM" or "MECHANISM INITIAL-RESPONSE"; "=" stands for an empty one here too. */
+static void act_auth(struct play *p, char *line)
+{
+    char *initial = strchr(line, ' ');
+    if (initial)
+        *initial++ = '\0';
+    if (initial)
+        transcript_unescape(initial, ROOM / 2);
+    if (!smtp_auth(p->smtp, line, initial && strcmp(initial, "=") == 0 ? "" : initial))
+        note(p, "E: not-sent");
+}
+
+static void act_answer(struct play *p, char *line)
+{
+    transcript_unescape(line, ROOM / 2);
+    if (!smtp_auth_answer(p->smtp, line))
+        note(p, "E: not-sent");
+}
+
 static void act(struct play *p, char *line)
 {
     if (strncmp(line, "start ", 6) == 0)
@@ -172,6 +218,16 @@ static void act(struct play *p, char *line)
         smtp_quit(p->smtp);
     else if (strcmp(line, "secured") == 0)
         smtp_secured(p->smtp);
+    else if (strncmp(line, "auth ", 5) == 0)
+        act_auth(p, line + 5);
+    else if (strncmp(line, "answer ", 7) == 0)
+        act_answer(p, line + 7);
+    else if (strcmp(line, "cancel") == 0)
+        smtp_auth_cancel(p->smtp);
+    else if (strcmp(line, "login-done") == 0)
+        smtp_login_done(p->smtp);
+    else if (strncmp(line, "login-failed ", 13) == 0)
+        smtp_login_failed(p->smtp, SMTP_CLOSED_LOGIN, line + 13);
     else if (strncmp(line, "lost ", 5) == 0)
         smtp_lost(p->smtp, line + 5);
     else
@@ -184,7 +240,11 @@ static void begin(struct play *p, const char *options)
     const char *errors = strstr(options, "errors=");
     if (errors)
         config.max_errors = (unsigned)strtoul(errors + 7, NULL, 10);
+    config.lmtp = strstr(options, "lmtp") != NULL;
+    config.xclient = strstr(options, "xclient") != NULL;
+    config.xforward = strstr(options, "xforward") != NULL;
     config.starttls = strstr(options, "starttls") != NULL;
+    config.login = strstr(options, "login") != NULL;
     p->smtp = smtp_new(&config, &events, p);
     assert_non_null(p->smtp);
 }
@@ -203,7 +263,7 @@ static void gather_server(struct play *p, const char *line)
     if (line[1] == '*')
         times = strtol(line + 2, NULL, 10);
     const char *text = strchr(line, line[1] == '=' ? '=' : ':');
-    char buf[8192];
+    char buf[ROOM / 2];
     text++;
     snprintf(buf, sizeof buf, "%s", *text == ' ' ? text + 1 : text);
     size_t len = transcript_unescape(buf, sizeof buf - 2);

@@ -1,0 +1,321 @@
+/* A clock, and an SMTP server, that stand still until the test moves them. Both clocks of the
+ * process, libevent's too, are read here, and the loop runs from one timer to the next without
+ * waiting. The functions of lib/stream.h are those of the server: what is above them is the real
+ * relayd. A message is known by its sender, nNUMBER@... */
+#ifndef TESTS_SIMULATED_H
+#define TESTS_SIMULATED_H
+
+#include "lib/clock.h"
+#include "lib/stream.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <time.h>
+
+enum { SIM_MESSAGES = 10000, SIM_LATENCY = 5 /* ms, of each answer */ };
+
+enum sim_mood {
+    SIM_WELL,
+    SIM_REFUSED,  /* nobody listens */
+    SIM_SILENT,   /* packets are dropped */
+    SIM_BUSY,     /* greets by 421 */
+    SIM_HANGS_UP, /* on MAIL */
+    SIM_DIES,     /* over the whole message, before it answers */
+};
+
+static struct {
+    int64_t now; /* ms since the epoch, and of the monotonic clock */
+    struct event_base *base;
+    enum sim_mood mood;
+    size_t live, peak;   /* connections, or attempts at one */
+    unsigned connects;   /* begun so far */
+    size_t taken;        /* messages, in all */
+    int64_t first_taken; /* since this was set to 0 */
+    /* of each message: MAIL commands, 354 to DATA, 250 to all of it */
+    unsigned short mails[SIM_MESSAGES], bodies[SIM_MESSAGES], copies[SIM_MESSAGES];
+    int order[SIM_MESSAGES]; /* of the MAIL commands */
+    size_t ordered;
+    bool (*later)(int number); /* 451 to this one, this time */
+    struct stream *streams;
+} sim;
+
+struct stream {
+    stream_fn *fn;
+    void *arg;
+    int64_t patience;
+    struct evbuffer *in, *out;
+    struct event *answer;
+    struct stream *next;
+    int number; /* of the message */
+    bool up, over, in_body, hangs_up;
+};
+
+/* ---- the clock ---- */
+
+/* These take the C library's place for all of the program, shared libraries included. */
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+    (void)id;
+    *ts = (struct timespec){.tv_sec = sim.now / 1000, .tv_nsec = sim.now % 1000 * 1000000};
+    return 0;
+}
+
+int gettimeofday(struct timeval *restrict tv, void *restrict zone)
+{
+    (void)zone;
+    *tv = (struct timeval){.tv_sec = sim.now / 1000, .tv_usec = sim.now % 1000 * 1000};
+    return 0;
+}
+
+static inline int sim_sooner(const struct event_base *base, const struct event *ev, void *arg)
+{
+    int64_t *first = arg;
+    struct timeval at;
+    (void)base;
+    if (!event_pending(ev, EV_TIMEOUT, &at))
+        return 0;
+    int64_t ms = (int64_t)at.tv_sec * 1000 + (at.tv_usec + 999) / 1000;
+    if (ms < *first)
+        *first = ms;
+    return 0;
+}
+
+/* Runs what is due, then moves the clock on to the next timer, but not beyond `end`. False: there
+ * it is. */
+static inline bool sim_step(int64_t end)
+{
+    int64_t first = end;
+    (void)event_base_loop(sim.base, EVLOOP_NONBLOCK);
+    (void)event_base_foreach_event(sim.base, sim_sooner, &first);
+    if (first > sim.now)
+        sim.now = first;
+    return sim.now < end;
+}
+
+/* ---- the server ---- */
+
+static inline void sim_answer_in(struct stream *stream, int64_t ms)
+{
+    const struct timeval wait = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    if (!evtimer_pending(stream->answer, NULL))
+        (void)evtimer_add(stream->answer, &wait);
+}
+
+static inline void sim_say(struct stream *stream, const char *text)
+{
+    (void)evbuffer_add(stream->in, text, strlen(text));
+}
+
+static inline void sim_take(struct stream *stream)
+{
+    stream->in_body = false;
+    if (sim.mood == SIM_DIES) {
+        stream->hangs_up = true;
+    } else if (sim.later && sim.later(stream->number)) {
+        sim_say(stream, "451 4.7.1 later\r\n");
+    } else {
+        sim_say(stream, "250 2.0.0 taken\r\n");
+        sim.copies[stream->number]++;
+        sim.taken++;
+        if (sim.first_taken == 0)
+            sim.first_taken = sim.now;
+    }
+}
+
+static inline void sim_command(struct stream *stream, const char *line)
+{
+    static const struct {
+        const char *verb, *answer;
+    } answers[] = {
+        {"EHLO", "250-sim.example\r\n250-PIPELINING\r\n250 8BITMIME\r\n"},
+        {"MAIL", "250 2.1.0 ok\r\n"},
+        {"RCPT", "250 2.1.5 ok\r\n"},
+        {"DATA", "354 go on\r\n"},
+        {"RSET", "250 2.0.0 ok\r\n"},
+        {"QUIT", "221 2.0.0 bye\r\n"},
+    };
+    (void)sscanf(line, "MAIL FROM:<n%d@", &stream->number);
+    if (sim.mood == SIM_HANGS_UP && strncmp(line, "MAIL", 4) == 0) {
+        stream->hangs_up = true;
+        return;
+    }
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)
+        if (strncmp(line, answers[i].verb, 4) == 0)
+            sim_say(stream, answers[i].answer);
+    stream->in_body = strcmp(line, "DATA") == 0;
+    sim.bodies[stream->number] += stream->in_body;
+    stream->hangs_up = strcmp(line, "QUIT") == 0;
+}
+
+static inline void sim_read(struct stream *stream)
+{
+    while (!stream->hangs_up) {
+        if (stream->in_body) {
+            struct evbuffer_ptr end = evbuffer_search(stream->out, "\r\n.\r\n", 5, NULL);
+            if (end.pos < 0)
+                return;
+            (void)evbuffer_drain(stream->out, (size_t)end.pos + 5);
+            sim_take(stream);
+            continue;
+        }
+        char *line = evbuffer_readln(stream->out, NULL, EVBUFFER_EOL_CRLF_STRICT);
+        if (!line)
+            return;
+        sim_command(stream, line);
+        free(line);
+    }
+}
+
+static inline void sim_end(struct stream *stream, enum stream_event how)
+{
+    if (stream->over)
+        return;
+    stream->over = true;
+    sim.live--;
+    (void)evtimer_del(stream->answer);
+    if (stream->fn && how != STREAM_EVENTS)
+        stream->fn(stream->arg, stream, how);
+}
+
+static inline void sim_greet(struct stream *stream)
+{
+    stream->up = true;
+    stream->fn(stream->arg, stream, STREAM_CONNECTED);
+    stream->hangs_up = sim.mood == SIM_BUSY;
+    sim_say(stream, stream->hangs_up ? "421 4.3.2 busy\r\n" : "220 sim.example ESMTP\r\n");
+}
+
+static inline void sim_on_answer(evutil_socket_t fd, short what, void *arg)
+{
+    struct stream *stream = arg;
+    (void)fd;
+    (void)what;
+    if (!stream->up && (sim.mood == SIM_REFUSED || sim.mood == SIM_SILENT)) {
+        sim_end(stream, sim.mood == SIM_SILENT ? STREAM_TIMEOUT : STREAM_FAILED);
+        return;
+    }
+    if (!stream->up)
+        sim_greet(stream);
+    else
+        sim_read(stream);
+    if (evbuffer_get_length(stream->in) > 0)
+        stream->fn(stream->arg, stream, STREAM_DATA);
+    if (stream->hangs_up)
+        sim_end(stream, STREAM_CLOSED);
+}
+
+/* From here on the server is in that mood; what is connected is cut off. */
+static inline void sim_become(enum sim_mood mood)
+{
+    sim.mood = mood;
+    for (struct stream *stream = sim.streams; stream; stream = stream->next)
+        sim_end(stream, STREAM_CLOSED);
+}
+
+/* ---- lib/stream.h ---- */
+
+struct stream *stream_connect(struct stream_context *ctx, const struct stream_peer *peer,
+                              stream_fn *fn, void *arg)
+{
+    struct stream *stream = calloc(1, sizeof *stream);
+    (void)ctx;
+    stream->fn = fn;
+    stream->arg = arg;
+    stream->in = evbuffer_new();
+    stream->out = evbuffer_new();
+    stream->answer = evtimer_new(sim.base, sim_on_answer, stream);
+    stream->next = sim.streams;
+    sim.streams = stream;
+    sim.connects++;
+    if (++sim.live > sim.peak)
+        sim.peak = sim.live;
+    sim_answer_in(stream, sim.mood == SIM_SILENT ? peer->connect_timeout : SIM_LATENCY);
+    return stream;
+}
+
+void stream_free(struct stream *stream)
+{
+    struct stream **at = &sim.streams;
+    sim_end(stream, STREAM_EVENTS);
+    while (*at != stream)
+        at = &(*at)->next;
+    *at = stream->next;
+    evbuffer_free(stream->in);
+    evbuffer_free(stream->out);
+    event_free(stream->answer);
+    free(stream);
+}
+
+void stream_write(struct stream *stream, const void *bytes, size_t n)
+{
+    char start[32];
+    int number;
+    (void)snprintf(start, sizeof start, "%.*s", (int)n, (const char *)bytes);
+    if (!stream->in_body && sscanf(start, "MAIL FROM:<n%d@", &number) == 1 && number >= 0 &&
+        number < SIM_MESSAGES && sim.mails[number]++ == 0)
+        sim.order[sim.ordered++] = number;
+    (void)evbuffer_add(stream->out, bytes, n);
+    if (!stream->over)
+        sim_answer_in(stream, SIM_LATENCY);
+}
+
+struct evbuffer *stream_input(struct stream *stream)
+{
+    return stream->in;
+}
+
+struct evbuffer *stream_output(struct stream *stream)
+{
+    return stream->out;
+}
+
+const char *stream_error(const struct stream *stream)
+{
+    return stream->up ? "the connection is gone" : "no connection";
+}
+
+const char *stream_address(const struct stream *stream)
+{
+    (void)stream;
+    return "192.0.2.25";
+}
+
+bool stream_is_secure(const struct stream *stream)
+{
+    (void)stream;
+    return false;
+}
+
+bool stream_secure(struct stream *stream, struct error *err)
+{
+    (void)stream;
+    return error_set(err, ERROR_PERMANENT, "the simulated server has no TLS");
+}
+
+bool stream_binding(const struct stream *stream, bool *exporter, unsigned char *data, size_t size,
+                    size_t *len)
+{
+    (void)stream, (void)exporter, (void)data, (void)size, (void)len;
+    return false;
+}
+
+bool stream_tls_facts(const struct stream *stream, struct tls_facts *facts)
+{
+    (void)stream, (void)facts;
+    return false;
+}
+
+void stream_set_low_water(struct stream *stream, size_t bytes)
+{
+    (void)stream, (void)bytes;
+}
+
+void stream_set_timeout(struct stream *stream, int64_t ms)
+{
+    stream->patience = ms;
+}
+
+#endif
