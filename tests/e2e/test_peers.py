@@ -125,10 +125,11 @@ def test_postfix(peers, to_peer, pop3, user, tls):
 
 
 def test_postfix_without_chunking(place, authority, to_peer, pop3, user):
-    """DATA in the place of BDAT: the same arrives."""
+    """DATA in the place of BDAT: the same arrives, and what is odd too."""
     extra = "smtpd_discard_ehlo_keywords = chunking, pipelining, dsn, silent-discard"
     with TlsPostfix(place / "peer-data", authority, extra=extra) as server:
-        all_of_it(to_peer(server, tls="starttls"), pop3, server, user, CORPUS)
+        messages = CORPUS + [raw for _, raw in odd_shapes()]
+        all_of_it(to_peer(server, tls="starttls"), pop3, server, user, messages)
         assert server.protocol_errors() == []
 
 
