@@ -179,6 +179,9 @@ def test_opensmtpd_ends_the_session_in_a_long_line(peers, to_peer, pop3, user):
     sent = fetched(ferry, pop3, user, [poison, *good])
     server.wait_count(user, 5)
     assert_stored(server, user, sent[1:])
+    (kept,) = ferry.wait_badmail(1)
+    assert kept["reason"] == "500 5.0.0 Line too long"
+    assert quarantined(ferry) == sent[:1]
 
 
 # --- what is used where it is offered ------------------------------------------------------

@@ -12,8 +12,10 @@ It refuses what it holds not to be RFC 5322 (a header line without a colon, two 
 ends a session in which a line is too long, and takes 100 messages a session, then says 452 to MAIL.
 """
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -91,6 +93,13 @@ class OpenSmtpd(Peer):
         preload = 'export OPENSMTPD_KEY="$0" LD_PRELOAD="$1 $LD_PRELOAD"; shift; exec "$@"'
         start = ["/bin/sh", "-c", preload, self.key, self._preload]
         return [*pretend, *start, self.program(), "-d", "-f", self._conf]
+
+    def _end(self):
+        """fakeroot hands no signal on, and ends in order when its child does."""
+        pid = self._process.pid
+        for child in [] if ROOT else Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGTERM)
+        self._process.stop() if ROOT else self._process.wait(15)
 
     @staticmethod
     def stored(raw):

@@ -118,8 +118,11 @@ class Peer:
 
     def stop(self):
         if self._process:
-            self._process.stop()
+            self._end()
             self._process = None
+
+    def _end(self):
+        self._process.stop()
 
     __enter__ = start
 
