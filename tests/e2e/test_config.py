@@ -113,7 +113,7 @@ def test_unknown_option(program):
         ("account", "show"),
         ("badmail", "replay"),
         ("status", "extra", "words"),
-        ("queue", "--all"),
+        ("queue", "--any"),
     ],
     ids=lambda words: " ".join(words) or "nothing",
 )
