@@ -35,6 +35,7 @@ from tests.harness.scripted import (
     Drip,
     Endless,
     HANG,
+    Keeping,
     Numbered,
     RESET,
     ScriptedPop3,
@@ -339,14 +340,6 @@ def test_first_of_two_with_one_uidl_goes(ferry, smtp):
         ferry.fetch("acc")
         ferry.drain()
         assert accepted(smtp) == sorted(MESSAGES)
-
-
-class Keeping(ScriptedPop3):
-    """Confirms deletions, and keeps the mail."""
-
-    def do_quit(self, talk, rest, listing, deleted):
-        deleted.clear()
-        super().do_quit(talk, rest, listing, deleted)
 
 
 def test_no_uidl_and_nothing_is_deleted(ferry, smtp):

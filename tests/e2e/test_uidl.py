@@ -8,7 +8,7 @@ import pytest
 
 from tests.harness.mail import normalised, simple
 from tests.harness.process import free_port, wait_for
-from tests.harness.scripted import CLOSE, Numbered, ScriptedPop3, ScriptedSmtp, times
+from tests.harness.scripted import CLOSE, Keeping, Numbered, ScriptedPop3, ScriptedSmtp, times
 
 
 def mail(n, lines=20):
@@ -237,3 +237,16 @@ def test_padded_numbers_of_equal_size(make_ferry):
             assert [
                 x for x in twins if x not in arrived(smtp) and x not in left
             ] == [], "deleted unseen"
+
+
+def test_kept_and_then_without_uidl(make_ferry, smtp):
+    """What was deleted under a UIDL, and kept, is listed without one: it is known by its content."""
+    m = [mail(n, 10 + n) for n in range(1, 3)]
+    with Keeping(m, {}, ("USER",)) as server:
+        ferry = begin(make_ferry, smtp.port, server, delete="delivered")
+        ferry.drain()
+        ferry.fetch("acc")
+        server.script["UIDL*"] = b"-ERR unknown\r\n"
+        ferry.fetch("acc")
+        ferry.drain()
+        assert arrived(smtp) == sorted(m)

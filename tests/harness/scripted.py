@@ -297,6 +297,14 @@ class ScriptedPop3(_Server):
         return True
 
 
+class Keeping(ScriptedPop3):
+    """Confirms deletions, and keeps the mail."""
+
+    def do_quit(self, talk, rest, listing, deleted):
+        deleted.clear()
+        super().do_quit(talk, rest, listing, deleted)
+
+
 class Numbered(ScriptedPop3):
     """A server whose UIDLs are the messages' numbers."""
 

@@ -125,6 +125,17 @@ static void test_who_waits_delays_nobody(void **state)
     assert_true(schedule_is_due(&other, NOW + 2));
 }
 
+/* What the last poll received is not in the ledger yet: the next would fetch it again. */
+static void test_not_before_the_last_batch_is_recorded(void **state)
+{
+    (void)state;
+    struct account a = {.name = "a", .enabled = true, .next_poll = NOW, .round = 1, .commits = 1};
+
+    assert_false(schedule_is_due(&a, NOW));
+    a.commits = 0;
+    assert_true(schedule_is_due(&a, NOW));
+}
+
 static void test_spread(void **state)
 {
     (void)state;
@@ -173,6 +184,7 @@ int main(void)
         cmocka_unit_test(test_bad_passwords_pause),
         cmocka_unit_test(test_wake),
         cmocka_unit_test(test_who_waits_delays_nobody),
+        cmocka_unit_test(test_not_before_the_last_batch_is_recorded),
         cmocka_unit_test(test_spread),
         cmocka_unit_test(test_what_servers_want),
     };
