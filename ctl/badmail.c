@@ -1,4 +1,5 @@
 /* Quarantine: what lies there and why, once more on its way, or away with it. hygiene keeps it. */
+#include "ctl/act.h"
 #include "ctl/field.h"
 #include "ctl/listing.h"
 #include "lib/clock.h"
@@ -115,73 +116,26 @@ int badmail_show(struct ctl *ctl, const struct args *args)
     return CTL_DONE;
 }
 
-/* Adds what one reply says to what the ones before said. */
-static void merge(json_t *all, json_t *reply)
-{
-    const char *key;
-    json_t *value;
-    json_object_foreach(reply, key, value)
-    {
-        json_t *so_far = json_object_get(all, key);
-        if (json_is_array(value) && json_is_array(so_far))
-            json_array_extend(so_far, value);
-        else if (json_is_object(value) && json_is_object(so_far))
-            json_object_update(so_far, value);
-        else
-            json_object_set(all, key, value);
-    }
-}
-
-/* {"cmd": cmd, "ids": [...]}, some ids at a time; the replies so far go into all. */
-static bool act_on(const struct ctl *ctl, const char *cmd, const json_t *ids, json_t *all,
-                   struct problem *problem)
-{
-    size_t count = json_array_size(ids);
-    for (size_t at = 0; at < count; at += IDS_A_REQUEST) {
-        json_t *some = json_array(), *request = call_request(cmd);
-        for (size_t i = at; i < count && i < at + IDS_A_REQUEST; i++)
-            json_array_append(some, json_array_get(ids, i));
-        json_object_set_new(request, "ids", some);
-        json_t *reply = call_daemon(ctl, "hygiene", request, CALL_ANYHOW, problem);
-        if (reply == NULL)
-            return false;
-        merge(all, reply);
-        json_decref(reply);
-    }
-    return true;
-}
-
-static void print_failed(const json_t *reply)
-{
-    const char *id;
-    json_t *why;
-    json_object_foreach(json_object_get(reply, "failed"), id, why)
-    {
-        const char *text = json_is_string(why) ? json_string_value(why) : "it failed";
-        (void)command_fail(CTL_FAILED, "%s: %s", id, text);
-    }
-}
-
-static int act(const struct ctl *ctl, const struct args *args, const char *cmd,
-               void (*print_done)(const struct screen *screen, const json_t *reply))
+static int act_and_tell(const struct ctl *ctl, const struct args *args, const char *cmd,
+                        void (*print_done)(const struct screen *screen, const json_t *reply))
 {
     struct problem problem;
     json_t *ids = listing_ids(args->words, args->count, &problem);
     if (ids == NULL)
         return problem_report(&problem);
     json_t *done = json_object();
-    bool ok = act_on(ctl, cmd, ids, done, &problem);
+    const struct act act = {.daemon = "hygiene", .cmd = cmd, .most = IDS_A_REQUEST};
+    bool ok = act_on_ids(ctl, &act, ids, done, &problem);
     json_decref(ids);
     if (ctl->json && json_object_size(done) > 0)
         print_json(done);
     else if (!ctl->json)
         print_done(&ctl->screen, done);
-    print_failed(done);
-    bool all_done = json_object_size(json_object_get(done, "failed")) == 0;
+    bool failed = act_report_failed(done);
     json_decref(done);
     if (!ok)
         return problem_report(&problem);
-    return all_done ? CTL_DONE : CTL_FAILED;
+    return failed ? CTL_FAILED : CTL_DONE;
 }
 
 static void print_replayed(const struct screen *screen, const json_t *reply)
@@ -207,10 +161,10 @@ static void print_deleted(const struct screen *screen, const json_t *reply)
 
 int badmail_replay(struct ctl *ctl, const struct args *args)
 {
-    return act(ctl, args, "badmail.replay", print_replayed);
+    return act_and_tell(ctl, args, "badmail.replay", print_replayed);
 }
 
 int badmail_delete(struct ctl *ctl, const struct args *args)
 {
-    return act(ctl, args, "badmail.delete", print_deleted);
+    return act_and_tell(ctl, args, "badmail.delete", print_deleted);
 }

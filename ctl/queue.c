@@ -1,4 +1,5 @@
 /* What waits for the SMTP server, and why. relayd keeps it. */
+#include "ctl/act.h"
 #include "ctl/field.h"
 #include "ctl/listing.h"
 #include "lib/clock.h"
@@ -105,26 +106,6 @@ int queue_show(struct ctl *ctl, const struct args *args)
     return CTL_DONE;
 }
 
-/* Asks relayd for as many ids as it takes at once; all that is "done" and "failed" is gathered. */
-static bool act_on(const struct ctl *ctl, const char *cmd, const char *done, const json_t *ids,
-                   json_t *all, struct problem *problem)
-{
-    size_t total = json_array_size(ids);
-    for (size_t at = 0; at < total; at += IDS_A_REQUEST) {
-        json_t *some = json_array(), *request = call_request(cmd);
-        for (size_t i = at; i < total && i < at + IDS_A_REQUEST; i++)
-            json_array_append(some, json_array_get(ids, i));
-        json_object_set_new(request, "ids", some);
-        json_t *reply = call_daemon(ctl, "relayd", request, CALL_ANYHOW, problem);
-        if (reply == NULL)
-            return false;
-        json_array_extend(json_object_get(all, done), json_object_get(reply, done));
-        json_object_update(json_object_get(all, "failed"), json_object_get(reply, "failed"));
-        json_decref(reply);
-    }
-    return true;
-}
-
 static void print_acted(FILE *out, const char *done, const json_t *all)
 {
     size_t i;
@@ -135,30 +116,22 @@ static void print_acted(FILE *out, const char *done, const json_t *all)
     }
 }
 
-static bool report_failed(const json_t *all)
-{
-    const char *id;
-    json_t *why, *failed = json_object_get(all, "failed");
-    json_object_foreach(failed, id, why)
-    {
-        (void)command_fail(CTL_FAILED, "%s: %s", id, json_string_value(why));
-    }
-    return json_object_size(failed) > 0;
-}
-
-static int act(const struct ctl *ctl, const struct args *args, const char *cmd, const char *done)
+static int act_and_tell(const struct ctl *ctl, const struct args *args, const char *cmd,
+                        const char *done)
 {
     struct problem problem;
     json_t *ids = listing_ids(args->words, args->count, &problem);
     if (ids == NULL)
         return problem_report(&problem);
     json_t *all = json_pack("{s:[], s:{}}", done, "failed");
-    bool ok = act_on(ctl, cmd, done, ids, all, &problem);
+    const struct act act = {.daemon = "relayd", .cmd = cmd, .most = IDS_A_REQUEST};
+    bool ok = act_on_ids(ctl, &act, ids, all, &problem);
+    json_object_del(all, "ok"); /* of each reply: the exit code says it */
     if (ctl->json)
         print_json(all);
     else
         print_acted(ctl->screen.out, done, all);
-    bool failed = report_failed(all);
+    bool failed = act_report_failed(all);
     json_decref(ids);
     json_decref(all);
     if (!ok)
@@ -168,31 +141,24 @@ static int act(const struct ctl *ctl, const struct args *args, const char *cmd, 
 
 int queue_hold(struct ctl *ctl, const struct args *args)
 {
-    return act(ctl, args, "queue.hold", "held");
+    return act_and_tell(ctl, args, "queue.hold", "held");
 }
 
 int queue_release(struct ctl *ctl, const struct args *args)
 {
-    return act(ctl, args, "queue.release", "released");
+    return act_and_tell(ctl, args, "queue.release", "released");
 }
 
-/* {"cmd":"retry","ids":[...]}, as many as relayd takes at once; how many it found goes to count. */
+/* How many relayd found goes to count. */
 static bool retry_ids(const struct ctl *ctl, const json_t *ids, json_int_t *count,
                       struct problem *problem)
 {
-    size_t total = json_array_size(ids);
-    for (size_t at = 0; at < total; at += IDS_A_REQUEST) {
-        json_t *some = json_array(), *request = call_request("retry");
-        for (size_t i = at; i < total && i < at + IDS_A_REQUEST; i++)
-            json_array_append(some, json_array_get(ids, i));
-        json_object_set_new(request, "ids", some);
-        json_t *reply = call_daemon(ctl, "relayd", request, CALL_ANYHOW, problem);
-        if (reply == NULL)
-            return false;
-        *count += field_int(reply, "count");
-        json_decref(reply);
-    }
-    return true;
+    const struct act act = {.daemon = "relayd", .cmd = "retry", .most = IDS_A_REQUEST};
+    json_t *all = json_object();
+    bool ok = act_on_ids(ctl, &act, ids, all, problem);
+    *count = field_int(all, "count");
+    json_decref(all);
+    return ok;
 }
 
 static bool retry_all(const struct ctl *ctl, json_int_t *count, struct problem *problem)

@@ -1,0 +1,20 @@
+/* One request on many ids, so many at a time. */
+#ifndef CTL_ACT_H
+#define CTL_ACT_H
+
+#include "ctl/call.h"
+
+struct act {
+    const char *daemon, *cmd;
+    size_t most; /* ids a request: what the daemon takes, and answers in time */
+};
+
+/* Sends {"cmd": cmd, "ids": [...]} as often as it takes. The replies so far are summed up in `all`:
+ * lists and objects grow, numbers add up. False with problem filled in. */
+MUST_CHECK bool act_on_ids(const struct ctl *ctl, const struct act *act, const json_t *ids,
+                           json_t *all, struct problem *problem);
+
+/* Says why of each id in "failed"; whether there were any. */
+bool act_report_failed(const json_t *all);
+
+#endif
