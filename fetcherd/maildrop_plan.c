@@ -89,6 +89,8 @@ static void *array_of(size_t n, size_t size)
  * of a size are taken for them, and stay where they are. */
 static void find_seen(struct maildrop *m)
 {
+    if (m->nameless == 0)
+        return;
     uint64_t *missing = array_of(m->loose_count, sizeof *missing);
     struct maildrop_item **nameless = array_of(m->nameless, sizeof *nameless);
     size_t missing_count = 0, count = 0;
