@@ -13,17 +13,6 @@
 #include "lib/tls.h"
 #include "spool/address.h"
 
-static const char *const tls_names[] = {
-    [CONF_TLS_NONE] = "none",
-    [CONF_TLS_STARTTLS] = "starttls",
-    [CONF_TLS_IMPLICIT] = "implicit",
-};
-
-const char *account_tls_name(enum conf_tls tls)
-{
-    return tls_names[tls];
-}
-
 bool account_name_valid(const char *name)
 {
     static const char first[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
@@ -97,12 +86,8 @@ static bool read_tls(struct reading *r, const json_t *value)
     const char *text = text_of(r, "tls", value);
     if (!text)
         return false;
-    for (size_t i = 0; i < sizeof tls_names / sizeof *tls_names; i++) {
-        if (strcmp(text, tls_names[i]) == 0) {
-            r->account->tls = (enum conf_tls)i;
-            return true;
-        }
-    }
+    if (conf_tls_parse(text, &r->account->tls))
+        return true;
     return error_set(r->err, ERROR_USAGE, "tls: expected implicit, starttls or none, got \"%s\"",
                      text);
 }
@@ -350,8 +335,8 @@ json_t *account_to_json(const struct account *a)
     return json_pack(
         "{s:s, s:s, s:i, s:s, s:o, s:o, s:s, s:b, s:o, s:o, s:o, s:b, s:s, s:o, s:o, s:o, s:I, "
         "s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-        "name", a->name, "server", a->server, "port", a->port, "tls", account_tls_name(a->tls),
-        "ca", a->ca[0] ? string_or_lossy(a->ca) : json_null(), "pin",
+        "name", a->name, "server", a->server, "port", a->port, "tls", conf_tls_name(a->tls), "ca",
+        a->ca[0] ? string_or_lossy(a->ca) : json_null(), "pin",
         a->pin[0] ? json_string(a->pin) : json_null(), "auth", a->auth, "baseline",
         (int)a->baseline_pending, "user", string_or_lossy(a->user), "deliver_to", to, "interval",
         a->interval ? json_integer(a->interval) : json_null(), "enabled", (int)a->enabled, "state",

@@ -72,8 +72,6 @@ MUST_CHECK bool account_from_request(struct account *account, const json_t *requ
 /* What a request says of the account, never the secret; a new reference. */
 json_t *account_to_json(const struct account *account);
 
-/* "implicit", "starttls", "none". */
-const char *account_tls_name(enum conf_tls tls);
 MUST_CHECK bool account_name_valid(const char *name);
 /* "disabled", "paused", "polling", "failing", "ok" or "new". */
 const char *account_condition(const struct account *account);

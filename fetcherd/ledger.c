@@ -96,9 +96,7 @@ static enum conf_tls tls_from_text(const char *text)
 {
     enum conf_tls tls = CONF_TLS_IMPLICIT;
 
-    for (enum conf_tls t = CONF_TLS_NONE; t <= CONF_TLS_IMPLICIT; t++)
-        if (!strcmp(text, account_tls_name(t)))
-            tls = t;
+    (void)!conf_tls_parse(text, &tls);
     return tls;
 }
 
@@ -184,7 +182,7 @@ void ledger_account_add(struct ledger *ledger, struct account *a, const char *se
            "INSERT INTO account (name, server, port, tls, auth, user, secret, deliver_to, interval,"
            " enabled, ca, pin, baseline_pending)"
            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-           DB_TEXT(a->name), DB_TEXT(a->server), DB_INT(a->port), DB_TEXT(account_tls_name(a->tls)),
+           DB_TEXT(a->name), DB_TEXT(a->server), DB_INT(a->port), DB_TEXT(conf_tls_name(a->tls)),
            DB_TEXT(a->auth), DB_TEXT(a->user), DB_TEXT(sealed), DB_TEXT(to), DB_INT(a->interval),
            DB_INT(a->enabled), DB_TEXT(a->ca), DB_TEXT(a->pin), DB_INT(a->baseline_pending));
     free(to);
@@ -202,7 +200,7 @@ void ledger_account_set(struct ledger *ledger, const struct account *a, const ch
            " secret = coalesce(?7, secret), deliver_to = ?8, interval = ?9, enabled = ?10,"
            " ca = ?11, pin = ?12, baseline_pending = ?13"
            " WHERE key = ?1",
-           DB_INT(a->key), DB_TEXT(a->server), DB_INT(a->port), DB_TEXT(account_tls_name(a->tls)),
+           DB_INT(a->key), DB_TEXT(a->server), DB_INT(a->port), DB_TEXT(conf_tls_name(a->tls)),
            DB_TEXT(a->auth), DB_TEXT(a->user), DB_TEXT(sealed), DB_TEXT(to), DB_INT(a->interval),
            DB_INT(a->enabled), DB_TEXT(a->ca), DB_TEXT(a->pin), DB_INT(a->baseline_pending));
     free(to);

@@ -7,8 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "fetcherd/auth.h"
 #include "fetcherd/fetcherd.h"
+#include "fetcherd/login.h"
 #include "fetcherd/pop3.h"
 #include "fetcherd/probe_list.h"
 #include "lib/stream.h"
@@ -24,8 +24,7 @@ struct probe {
     bool holds_account; /* which keeps polls away */
     struct stream *stream;
     struct event *timer; /* the look, then the deadline */
-    struct auth auth;
-    struct sasl_binding binding;
+    struct login login;
     struct pop3 core;
     struct probe_list list;
     json_t *result, *capabilities, *warnings;

@@ -32,7 +32,7 @@ void probe_free(struct probe *p)
         p->account->preparing = false;
     stream_free(p->stream);
     event_free(p->timer);
-    auth_free(&p->auth);
+    login_free(&p->login);
     probe_list_free(&p->list);
     json_decref(p->capabilities);
     json_decref(p->warnings);
@@ -79,7 +79,7 @@ static void end(struct probe *p, const char *step, const char *error)
     json_object_set(p->result, "capabilities", p->capabilities);
     json_object_set(p->result, "warnings", p->warnings);
     stream_free(p->stream); /* it may be within its callback: it looks after that */
-    auth_free(&p->auth);    /* what it knows of the password is not to lie about */
+    login_free(&p->login);  /* what it knows of the password is not to lie about */
     p->stream = NULL;
     if (p->holds_account)
         p->account->preparing = false;
@@ -157,19 +157,9 @@ static void on_counted(struct probe *p, const struct pop3_event *event)
 
 /* --- login -------------------------------------------------------------------------------- */
 
-static char *open_secret(void *arg, struct error *err)
-{
-    struct probe *p = arg;
-    char *sealed = ledger_account_secret(p->f->ledger, p->account->key);
-    char *secret = secret_open(p->f->key, p->account->name, sealed, err);
-
-    free(sealed);
-    return secret;
-}
-
 static void on_logged_in(struct probe *p)
 {
-    json_object_set_new(p->result, "method", json_string(auth_method(&p->auth)));
+    json_object_set_new(p->result, "method", json_string(auth_method(&p->login.auth)));
     p->step = PROBE_COUNTING;
     ask(p, POP3_CMD_STAT);
 }
@@ -179,42 +169,28 @@ static void on_progress(struct probe *p, enum auth_progress progress)
     if (progress == AUTH_DONE)
         on_logged_in(p);
     else if (progress == AUTH_REFUSED)
-        probe_fail(p, "login", "the user name or password was refused (%s): %s", p->auth.command,
-                   p->auth.error.text);
+        probe_fail(p, "login", "the user name or password was refused (%s): %s",
+                   p->login.auth.command, p->login.auth.error.text);
     else if (progress == AUTH_FAILED)
-        probe_fail(p, "login", "%s: %s", p->auth.command, p->auth.error.text);
+        probe_fail(p, "login", "%s: %s", p->login.auth.command, p->login.auth.error.text);
 }
 
 static void begin_auth(struct probe *p)
 {
-    const struct account *a = p->account;
-    bool secure = stream_is_secure(p->stream);
+    enum auth_progress progress = login_begin(&p->login, p->stream, &p->core);
 
-    bool bound = stream_binding(p->stream, &p->binding.exporter, p->binding.data,
-                                sizeof p->binding.data, &p->binding.len);
-    struct auth_login login = {.option = a->auth,
-                               .account = a->name,
-                               .user = a->user,
-                               .host = a->server,
-                               .port = a->port,
-                               .secure = secure,
-                               .clear_is_ok = a->tls == CONF_TLS_NONE,
-                               .binding = bound ? &p->binding : NULL,
-                               .secret = open_secret,
-                               .arg = p};
-    enum auth_progress progress = auth_begin(&p->auth, &p->core, &login);
-    if (!secure && progress == AUTH_GOES_ON)
-        warn(p, auth_warning(&p->auth));
+    if (!stream_is_secure(p->stream) && progress == AUTH_GOES_ON)
+        warn(p, auth_warning(&p->login.auth));
     on_progress(p, progress);
 }
 
 static void capabilities_known(struct probe *p, bool answered)
 {
-    bool wants_tls = p->account->tls == CONF_TLS_STARTTLS && !stream_is_secure(p->stream);
+    enum login_next next = login_capabilities(&p->login, p->stream, &p->core, answered);
 
-    if (wants_tls && answered && !(p->core.capabilities & POP3_CAP_STLS))
-        probe_fail(p, "STLS", "the server does not offer STLS (TLS after connecting)");
-    else if (wants_tls)
+    if (next == LOGIN_NO_STLS)
+        probe_fail(p, "STLS", "%s", login_no_stls);
+    else if (next == LOGIN_STLS)
         ask(p, POP3_CMD_STLS);
     else
         begin_auth(p);
@@ -224,7 +200,7 @@ static void on_capability(struct probe *p, const struct pop3_event *event)
 {
     char line[256];
 
-    auth_capability(&p->auth, event->data, event->len);
+    auth_capability(&p->login.auth, event->data, event->len);
     if (json_array_size(p->capabilities) < CAPABILITIES_MAX)
         json_array_append_new(p->capabilities,
                               json_string(log_escape(line, sizeof line, event->data, event->len)));
@@ -237,11 +213,11 @@ static void on_login_reply(struct probe *p, const struct pop3_event *event)
     case POP3_CMD_PASS:
     case POP3_CMD_APOP:
     case POP3_CMD_AUTH:
-        on_progress(p, auth_event(&p->auth, event));
+        on_progress(p, auth_event(&p->login.auth, event));
         return;
     case POP3_CMD_CAPA:
         if (event->reply->ok)
-            auth_capabilities_begin(&p->auth);
+            auth_capabilities_begin(&p->login.auth);
         else
             capabilities_known(p, false);
         return;
@@ -251,7 +227,7 @@ static void on_login_reply(struct probe *p, const struct pop3_event *event)
     if (!event->reply->ok) {
         fail_reply(p, event->command, event->reply);
     } else if (event->command == POP3_CMD_GREETING) {
-        auth_greeting(&p->auth, event->reply);
+        auth_greeting(&p->login.auth, event->reply);
         ask(p, POP3_CMD_CAPA);
     } /* STLS: TLS begins when the input is used up */
 }
@@ -304,7 +280,7 @@ static void on_core_event(void *arg, const struct pop3_event *event)
         on_reply(p, event);
         break;
     case POP3_EV_CHALLENGE:
-        on_progress(p, auth_event(&p->auth, event));
+        on_progress(p, auth_event(&p->login.auth, event));
         break;
     case POP3_EV_CAPABILITY:
         on_capability(p, event);
@@ -361,7 +337,7 @@ static void on_stream(void *arg, struct stream *stream, enum stream_event event)
         break;
     case STREAM_SECURED: /* what was said in clear is forgotten */
         pop3_tls_done(&p->core);
-        auth_capabilities_begin(&p->auth);
+        auth_capabilities_begin(&p->login.auth);
         json_array_clear(p->capabilities);
         ask(p, POP3_CMD_CAPA);
         break;
@@ -390,19 +366,9 @@ static void wake_in(struct probe *p, int64_t ms)
 
 static void connect_now(struct probe *p)
 {
-    const struct conf *conf = fetcherd_conf(p->f);
-    const struct account *a = p->account;
-    struct stream_peer peer = {.host = a->server,
-                               .port = a->port,
-                               .tls = a->tls == CONF_TLS_IMPLICIT,
-                               .ca = a->ca,
-                               .pin = a->pin,
-                               .connect_timeout = conf->fetch.connect_timeout,
-                               .timeout = conf->fetch.timeout};
-
     p->account->preparing = p->holds_account = true;
     p->step = PROBE_CONNECTING;
-    p->stream = stream_connect(p->f->daemon->streams, &peer, on_stream, p);
+    p->stream = login_connect(&p->login, on_stream, p);
     wake_in(p, DEADLINE);
 }
 
@@ -433,10 +399,10 @@ struct probe *probe_new(struct fetcherd *f, struct account *a)
     if (!p->timer)
         abort();
     p->result = json_pack("{s:s, s:s, s:i, s:s, s:o}", "name", a->name, "server", a->server, "port",
-                          a->port, "tls", account_tls_name(a->tls), "user", safe_string(a->user));
+                          a->port, "tls", conf_tls_name(a->tls), "user", safe_string(a->user));
     p->capabilities = json_array();
     p->warnings = json_array();
-    auth_init(&p->auth);
+    login_init(&p->login, f, a);
     pop3_init(&p->core, LISTING_MAX, &core_ops, p);
     wake_in(p, 0);
     return p;

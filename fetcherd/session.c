@@ -103,7 +103,7 @@ static void release(struct session *s)
     deadline_free(s);
     event_free(s->wait_timer);
     event_free(s->batch_timer);
-    auth_free(&s->auth);
+    login_free(&s->login);
     intake_free(&s->intake);
     stream_free(s->stream);
     free(s->spooled);
@@ -376,13 +376,6 @@ struct session *session_begin(struct fetcherd *f, struct account *account, bool 
 {
     const struct conf *conf = fetcherd_conf(f);
     struct session *s = calloc(1, sizeof *s);
-    struct stream_peer peer = {.host = account->server,
-                               .port = account->port,
-                               .tls = account->tls == CONF_TLS_IMPLICIT,
-                               .ca = account->ca,
-                               .pin = account->pin,
-                               .connect_timeout = conf->fetch.connect_timeout,
-                               .timeout = conf->fetch.timeout};
 
     if (!s)
         abort();
@@ -396,11 +389,11 @@ struct session *session_begin(struct fetcherd *f, struct account *account, bool 
     if (!s->batch_timer || !s->wait_timer)
         abort();
     maildrop_init(&s->drop);
-    auth_init(&s->auth);
+    login_init(&s->login, f, account);
     if (by_hand)
         s->transcript = transcript_open(conf->state_dir, account, account->continued);
     intake_init(&s->intake, f->spool, account, conf->default_domain);
     pop3_init(&s->core, SESSION_LISTING_MAX, &core_ops, s);
-    s->stream = stream_connect(f->daemon->streams, &peer, on_stream, s);
+    s->stream = login_connect(&s->login, on_stream, s);
     return s;
 }

@@ -4,10 +4,10 @@
 #ifndef FETCHERD_SESSION_INNER_H
 #define FETCHERD_SESSION_INNER_H
 
-#include "fetcherd/auth.h"
 #include "fetcherd/commit.h"
 #include "fetcherd/fetcherd.h"
 #include "fetcherd/intake.h"
+#include "fetcherd/login.h"
 #include "fetcherd/maildrop.h"
 #include "fetcherd/pop3.h"
 #include "fetcherd/session.h"
@@ -52,8 +52,7 @@ struct session {
         int64_t survey_until; /* monotonic */
     } deadline;
     uint64_t answers, octets; /* that came in */
-    struct auth auth;
-    struct sasl_binding binding; /* of the line's TLS */
+    struct login login;
     bool authenticated;
     struct session_result result;
 

@@ -5,7 +5,6 @@
  * from a server that can't log anybody in just now. */
 #include "fetcherd/session_inner.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "lib/log.h"
@@ -15,21 +14,12 @@ static void ask_capabilities(struct session *s)
     session_send(s, POP3_CMD_CAPA, NULL);
 }
 
-static char *open_secret(void *arg, struct error *err)
-{
-    struct session *s = arg;
-    char *sealed = ledger_account_secret(s->f->ledger, s->account->key);
-    char *secret = secret_open(s->f->key, s->account->name, sealed, err);
-
-    free(sealed);
-    return secret;
-}
-
 /* Some servers announce PIPELINING to those alone who are logged in (RFC 2449 section 5). */
 static void on_logged_in(struct session *s)
 {
     s->authenticated = true;
-    LOG(LOG_DETAIL, "logged-in", KV("account", s->account->name), KV("by", auth_method(&s->auth)),
+    LOG(LOG_DETAIL, "logged-in", KV("account", s->account->name),
+        KV("by", auth_method(&s->login.auth)),
         KV("tls", stream_is_secure(s->stream) ? "yes" : "no"));
     if (s->core.capabilities & POP3_CAP_PIPELINING)
         survey_begin(s);
@@ -43,41 +33,30 @@ static void on_progress(struct session *s, enum auth_progress progress)
         on_logged_in(s);
     } else if (progress != AUTH_GOES_ON) {
         s->result.bad_password = progress == AUTH_REFUSED;
-        session_fail(s, s->auth.command, "%s", s->auth.error.text);
+        session_fail(s, s->login.auth.command, "%s", s->login.auth.error.text);
     }
 }
 
 static void begin_auth(struct session *s)
 {
     bool secure = stream_is_secure(s->stream);
+    enum auth_progress progress = login_begin(&s->login, s->stream, &s->core);
 
-    bool bound = stream_binding(s->stream, &s->binding.exporter, s->binding.data,
-                                sizeof s->binding.data, &s->binding.len);
-    struct auth_login login = {.option = s->account->auth,
-                               .account = s->account->name,
-                               .user = s->account->user,
-                               .host = s->account->server,
-                               .port = s->account->port,
-                               .secure = secure,
-                               .clear_is_ok = s->account->tls == CONF_TLS_NONE,
-                               .binding = bound ? &s->binding : NULL,
-                               .secret = open_secret,
-                               .arg = s};
-    enum auth_progress progress = auth_begin(&s->auth, &s->core, &login);
     if (progress == AUTH_GOES_ON && !secure)
-        LOG(LOG_NOTE, auth_method_is_clear(&s->auth) ? "password-in-clear" : "login-without-tls",
+        LOG(LOG_NOTE,
+            auth_method_is_clear(&s->login.auth) ? "password-in-clear" : "login-without-tls",
             KV("account", s->account->name), KV("server", s->account->server),
-            KV("by", auth_method(&s->auth)));
+            KV("by", auth_method(&s->login.auth)));
     on_progress(s, progress);
 }
 
 void login_capabilities_known(struct session *s, bool answered)
 {
-    bool wants_tls = s->account->tls == CONF_TLS_STARTTLS && !stream_is_secure(s->stream);
+    enum login_next next = login_capabilities(&s->login, s->stream, &s->core, answered);
 
-    if (wants_tls && answered && !(s->core.capabilities & POP3_CAP_STLS))
-        session_fail(s, "STLS", "the server does not offer STLS (TLS after connecting)");
-    else if (wants_tls)
+    if (next == LOGIN_NO_STLS)
+        session_fail(s, "STLS", "%s", login_no_stls);
+    else if (next == LOGIN_STLS)
         session_send(s, POP3_CMD_STLS, NULL);
     else if (s->authenticated)
         survey_begin(s);
@@ -87,16 +66,16 @@ void login_capabilities_known(struct session *s, bool answered)
 
 void login_secured(struct session *s)
 {
-    auth_capabilities_begin(&s->auth); /* said in clear, by whomever */
+    auth_capabilities_begin(&s->login.auth); /* said in clear, by whomever */
     ask_capabilities(s);
 }
 
 void login_event(struct session *s, const struct pop3_event *event)
 {
     if (event->type == POP3_EV_CAPABILITY)
-        auth_capability(&s->auth, event->data, event->len);
+        auth_capability(&s->login.auth, event->data, event->len);
     else if (event->type == POP3_EV_CHALLENGE)
-        on_progress(s, auth_event(&s->auth, event));
+        on_progress(s, auth_event(&s->login.auth, event));
 }
 
 static void on_refused(struct session *s, const struct pop3_event *event)
@@ -115,7 +94,7 @@ void login_reply(struct session *s, const struct pop3_event *event)
     case POP3_CMD_APOP:
     case POP3_CMD_AUTH:
         session_note_code(s, event->reply);
-        on_progress(s, auth_event(&s->auth, event));
+        on_progress(s, auth_event(&s->login.auth, event));
         return;
     default:
         break;
@@ -123,9 +102,9 @@ void login_reply(struct session *s, const struct pop3_event *event)
     if (!event->reply->ok) {
         on_refused(s, event);
     } else if (event->command == POP3_CMD_GREETING) {
-        auth_greeting(&s->auth, event->reply);
+        auth_greeting(&s->login.auth, event->reply);
         ask_capabilities(s);
     } else if (event->command == POP3_CMD_CAPA) {
-        auth_capabilities_begin(&s->auth);
+        auth_capabilities_begin(&s->login.auth);
     } /* STLS: session.c begins TLS when the input is used up */
 }

@@ -73,6 +73,11 @@ void conf_free(struct conf *conf);
 /* The text of a commented file with every default, for `popferryctl init`. */
 extern const char conf_default_text[];
 
+/* "none", "starttls", "implicit". */
+const char *conf_tls_name(enum conf_tls tls);
+/* The other way round; false, and *tls untouched, of any other text. */
+MUST_CHECK bool conf_tls_parse(const char *text, enum conf_tls *tls);
+
 /* "90s", "15m", "24h", "30d", "500ms": a whole number and one unit. For options as well as for the
  * file. */
 MUST_CHECK bool conf_duration(const char *text, int64_t *ms);

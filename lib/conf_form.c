@@ -141,3 +141,25 @@ const char *conf_text_expected(enum conf_form form, const char *text)
 {
     return texts[form].good(text) ? NULL : texts[form].expected;
 }
+
+static const char *const tls_names[] = {
+    [CONF_TLS_NONE] = "none",
+    [CONF_TLS_STARTTLS] = "starttls",
+    [CONF_TLS_IMPLICIT] = "implicit",
+};
+
+const char *conf_tls_name(enum conf_tls tls)
+{
+    return tls_names[tls];
+}
+
+bool conf_tls_parse(const char *text, enum conf_tls *tls)
+{
+    for (size_t i = 0; i < sizeof tls_names / sizeof tls_names[0]; i++) {
+        if (strcmp(text, tls_names[i]) == 0) {
+            *tls = (enum conf_tls)i;
+            return true;
+        }
+    }
+    return false;
+}

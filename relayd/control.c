@@ -405,18 +405,17 @@ static json_t *answer_secret(struct daemon *d, const json_t *request)
 
 static json_t *answer_relay(struct daemon *d, const json_t *request)
 {
-    static const char *const tls[] = {"none", "starttls", "implicit"};
     const struct relay *relay = d->state;
     const struct conf *conf = d->conf;
     struct error err;
     (void)request;
     bool ready = login_ready(relay->login, &err);
-    return bus_ok(json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:b, s:o}", "protocol",
-                            conf->relay.protocol, "host", conf->relay.host, "port",
-                            conf->relay.port, "tls", tls[conf->relay.tls], "ca", conf->relay.ca,
-                            "pin", conf->relay.pin, "user", conf->relay.user, "auth",
-                            conf->relay.auth, "password", conf->relay.user[0] != '\0' && ready,
-                            "problem", ready ? json_null() : json_string(err.text)));
+    return bus_ok(json_pack(
+        "{s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:b, s:o}", "protocol", conf->relay.protocol,
+        "host", conf->relay.host, "port", conf->relay.port, "tls", conf_tls_name(conf->relay.tls),
+        "ca", conf->relay.ca, "pin", conf->relay.pin, "user", conf->relay.user, "auth",
+        conf->relay.auth, "password", conf->relay.user[0] != '\0' && ready, "problem",
+        ready ? json_null() : json_string(err.text)));
 }
 
 static json_t *answer_probe(struct daemon *d, const json_t *request)

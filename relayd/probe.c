@@ -149,7 +149,6 @@ static void connect_now(struct probe *probe)
 
 void probe_begin(struct relay *relay)
 {
-    static const char *const tls[] = {"none", "starttls", "implicit"};
     const struct conf *conf = relay->d->conf;
     struct probe *probe = relay->look;
     if (probe && !probe->over)
@@ -164,7 +163,7 @@ void probe_begin(struct relay *relay)
         abort();
     probe->warnings = json_array();
     probe->result = json_pack("{s:s, s:i, s:s, s:o, s:O}", "server", conf->relay.host, "port",
-                              conf->relay.port, "tls", tls[conf->relay.tls], "user",
+                              conf->relay.port, "tls", conf_tls_name(conf->relay.tls), "user",
                               safe_string(conf->relay.user), "warnings", probe->warnings);
     connect_now(probe);
 }

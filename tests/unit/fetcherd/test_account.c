@@ -104,7 +104,7 @@ static void test_choices(void **state)
         struct account *a = calloc(1, sizeof *a);
         assert_true(add_with("tls", json_string(ports[i].tls), a, &err));
         assert_int_equal(a->port, ports[i].port);
-        assert_string_equal(account_tls_name(a->tls), ports[i].tls);
+        assert_string_equal(conf_tls_name(a->tls), ports[i].tls);
         account_free(a);
     }
 }
