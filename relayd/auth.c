@@ -124,9 +124,9 @@ static enum auth_progress begin_sasl(struct auth *a, const struct mechanism *mec
     return a->sasl ? begin_exchange(a) : other_way(a);
 }
 
-static bool named_clear(const struct auth *a)
+bool auth_named_clear(const char *option)
 {
-    return strcmp(a->login.option, "plain") == 0 || strcmp(a->login.option, "login") == 0;
+    return strcmp(option, "plain") == 0 || strcmp(option, "login") == 0;
 }
 
 static enum auth_progress try_next(struct auth *a)
@@ -134,7 +134,7 @@ static enum auth_progress try_next(struct auth *a)
     const struct mechanism *unsafe;
     const struct mechanism_wish wish = {
         .option = a->login.option,
-        .secure = a->login.secure || (a->login.clear_is_ok && named_clear(a)),
+        .secure = a->login.secure || (a->login.clear_is_ok && auth_named_clear(a->login.option)),
         .bound = a->login.binding != NULL,
     };
     const struct mechanism *next = mechanism_next(&wish, &a->offer, &a->tried, &unsafe);

@@ -53,4 +53,8 @@ const char *auth_method(const struct auth *auth);
 /* Something that depends on the password has been given out, and no answer came to it yet. */
 bool auth_in_the_balance(const struct auth *auth);
 
+/* Whether relay.auth asks by this name for what gives the password itself to the server: only then
+ * may it go over a line without TLS. */
+bool auth_named_clear(const char *option);
+
 #endif

@@ -1,20 +1,19 @@
 /* Brings messages and sessions together. Promises: no message is in two sessions; no session ends
  * its message before the verdict on its last one is durable (so a crash leaves at most one message
  * in doubt for each connection); a server in trouble is tried as relayd/route says, mail or no
- * mail; what can't be opened is stepped over and shown. */
+ * mail. */
 #include "relayd/relay.h"
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "relayd/auth.h"
+#include "relayd/dispatch.h"
 #include "relayd/ledger.h"
 #include "relayd/peer.h"
 #include "relayd/probe.h"
 #include "relayd/session.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define TICK          (2 * CLOCK_SECOND)
 #define SCAN_SHARE    20 /* a scan may take one part in this of the time */
@@ -39,124 +38,6 @@ void relay_work(struct relay *relay)
         arm(relay->work, 0);
 }
 
-static struct attempt_policy policy(const struct relay *relay)
-{
-    const struct conf *conf = relay->d->conf;
-    return (struct attempt_policy){
-        .retry_min = conf->relay.retry_min,
-        .retry_max = conf->relay.retry_max,
-        .expire = conf->relay.expire,
-        .down = route_circuit(&relay->route) == ROUTE_OPEN,
-    };
-}
-
-/* ---- messages ---- */
-
-static void settle_result(struct relay *relay, struct session *session, struct attempt *attempt,
-                          const struct smtp_result *result)
-{
-    const struct attempt_policy p = policy(relay);
-    struct attempt_verdict verdict;
-    attempt_decide(attempt, result, &p, clock_now(), &verdict);
-    if (verdict.end == ATTEMPT_AGAIN) {
-        (void)queue_again(relay->queue, attempt->id);
-        attempt_free(attempt);
-        relay_work(relay);
-        return;
-    }
-    uint64_t ticket = settle_add(relay->settle, attempt, &verdict);
-    if (session)
-        session_set_ticket(session, ticket);
-}
-
-static void settle_refusal(struct relay *relay, struct attempt *attempt, const char *reason)
-{
-    struct attempt_verdict verdict;
-    attempt_refuse(attempt, reason, clock_now(), &verdict);
-    (void)settle_add(relay->settle, attempt, &verdict);
-}
-
-/* An attempt that has nothing but the id, for a file that can't be opened. */
-static struct attempt *bare_attempt(struct relay *relay, const char *id)
-{
-    struct attempt *attempt = g_new0(struct attempt, 1);
-    (void)snprintf(attempt->id, sizeof attempt->id, "%s", id);
-    (void)ledger_find(relay->d->db, id, &attempt->row);
-    return attempt;
-}
-
-static void settle_unreadable(struct relay *relay, struct attempt *attempt, const struct error *err)
-{
-    if (err->kind == ERROR_PERMANENT) {
-        LOG(LOG_ALARM, "spool-file-damaged", KV("id", attempt->id), KV("error", err->text));
-        settle_refusal(relay, attempt, err->text);
-        return;
-    }
-    LOG(LOG_WARN, "spool-file-unreadable", KV("id", attempt->id), KV("error", err->text));
-    settle_result(relay, NULL, attempt,
-                  &(struct smtp_result){.outcome = SMTP_MESSAGE_TEMPORARY, .text = err->text});
-}
-
-/* A file that is gone is no loss when its message is settled (a bell that came late), or when a
- * person has moved it. */
-static void file_missing(struct relay *relay, const char *id)
-{
-    enum ledger_state state = ledger_state(relay->d->db, id);
-    if (state != LEDGER_DELIVERED && state != LEDGER_REJECTED) {
-        if (spool_find(relay->spool, id) == SPOOL_DIRS)
-            LOG(LOG_ALARM, "spool-file-missing", KV("id", id), KV("dir", "outgoing"));
-        ledger_begin(relay->d->db);
-        ledger_forget(relay->d->db, id);
-        ledger_commit(relay->d->db);
-    }
-    queue_done(relay->queue, id);
-}
-
-static bool look(const struct relay *relay, struct attempt *attempt, struct error *err)
-{
-    const struct conf *conf = relay->d->conf;
-    bool client = conf->relay.client != CONF_CLIENT_NONE;
-    return attempt_look(attempt, client ? conf->relay.client_received : NULL, err);
-}
-
-static struct attempt *open_next(struct relay *relay)
-{
-    char id[ID_SIZE];
-    /* As a probe a message that was put off before proves little when it is put off again. */
-    enum queue_order order = relay->route.open ? QUEUE_FRESH_FIRST : QUEUE_BY_TURNS;
-    while (queue_take(relay->queue, order, id)) {
-        struct error err;
-        struct attempt *attempt = attempt_open(relay->spool, relay->d->db, id, &err);
-        if (attempt && attempt->count > 0 && !look(relay, attempt, &err)) {
-            settle_unreadable(relay, attempt, &err);
-            continue;
-        }
-        if (attempt && attempt->count > 0) {
-            attempt->losses = queue_losses(relay->queue, id);
-            return attempt;
-        }
-        if (attempt)
-            settle_refusal(relay, attempt, "the envelope names no recipient");
-        else if (err.kind == ERROR_MISSING)
-            file_missing(relay, id);
-        else
-            settle_unreadable(relay, bare_attempt(relay, id), &err);
-    }
-    return NULL;
-}
-
-static size_t count_sessions(const struct relay *relay, size_t *busy)
-{
-    size_t up = 0;
-    *busy = 0;
-    for (guint i = 0; i < relay->sessions->len; i++) {
-        const struct session *session = g_ptr_array_index(relay->sessions, i);
-        up += !session_over(session);
-        *busy += !session_over(session) && session_was_ready(session) && !session_idle(session);
-    }
-    return up;
-}
-
 static size_t count_by(const struct relay *relay, bool (*is)(const struct session *session))
 {
     size_t count = 0;
@@ -165,14 +46,22 @@ static size_t count_by(const struct relay *relay, bool (*is)(const struct sessio
     return count;
 }
 
+static bool is_up(const struct session *session)
+{
+    return !session_over(session);
+}
+
+static bool is_busy(const struct session *session)
+{
+    return is_up(session) && session_was_ready(session) && !session_idle(session);
+}
+
 /* A server in trouble gets one message at a time. */
 static bool may_give(const struct relay *relay)
 {
-    size_t busy;
     if (relay->d->stopping || !route_may_send(&relay->route, clock_monotonic()))
         return false;
-    (void)count_sessions(relay, &busy);
-    return busy == 0 || !route_in_trouble(&relay->route);
+    return !route_in_trouble(&relay->route) || count_by(relay, is_busy) == 0;
 }
 
 /* The message is for a new session. */
@@ -191,7 +80,7 @@ static bool give_message(struct relay *relay, struct session *session)
     struct attempt *attempt;
     if (!may_give(relay))
         return false;
-    while ((attempt = open_next(relay)) != NULL) {
+    while ((attempt = dispatch_next(relay)) != NULL) {
         enum smtp_refusal refusal = session_begin(session, attempt);
         if (refusal == SMTP_STARTED)
             return true;
@@ -199,7 +88,7 @@ static bool give_message(struct relay *relay, struct session *session)
             put_back(relay, session, attempt);
             return false;
         }
-        settle_refusal(relay, attempt, smtp_refusal_text(refusal));
+        dispatch_refuse(relay, attempt, smtp_refusal_text(refusal));
     }
     return false;
 }
@@ -271,14 +160,16 @@ static void on_result(void *arg, struct session *session, struct attempt *attemp
         LOG(LOG_WARN, "possible-duplicate", KV("id", attempt->id), KV("error", result->text));
     if (result->outcome == SMTP_SESSION_FAILED && !ended_between(session, result))
         route_failed(&relay->route, clock_monotonic(), result->text);
-    settle_result(relay, session, attempt, result);
+    uint64_t ticket = dispatch_result(relay, attempt, result);
+    if (ticket != 0)
+        session_set_ticket(session, ticket);
 }
 
 static void on_unreadable(void *arg, struct session *session, struct attempt *attempt,
                           const struct error *err)
 {
     (void)session;
-    settle_unreadable(arg, attempt, err);
+    dispatch_unreadable(arg, attempt, err);
 }
 
 static bool may_end(void *arg, struct session *session)
@@ -374,7 +265,7 @@ static bool may_log_in(struct relay *relay)
 
 static void open_sessions(struct relay *relay)
 {
-    size_t busy, up = count_sessions(relay, &busy);
+    size_t busy = count_by(relay, is_busy), up = count_by(relay, is_up);
     size_t limit =
         route_limit(&relay->route, clock_monotonic(), (size_t)relay->d->conf->relay.sessions);
     /* Those that are not busy will take from the queue as soon as they are up. */
@@ -517,7 +408,7 @@ static void warn_of_login(const struct relay *relay)
 {
     struct error err;
     const struct conf *conf = relay->d->conf;
-    bool clear = strcmp(conf->relay.auth, "plain") == 0 || strcmp(conf->relay.auth, "login") == 0;
+    bool clear = auth_named_clear(conf->relay.auth);
     if (!login_ready(relay->login, &err))
         LOG(LOG_ALARM, "relay-no-password", KV("error", err.text));
     if (login_unused(relay->login))
@@ -575,8 +466,7 @@ void relay_new_password(struct relay *relay)
 
 size_t relay_connections(const struct relay *relay)
 {
-    size_t busy;
-    return count_sessions(relay, &busy);
+    return count_by(relay, is_up);
 }
 
 void relay_stop(struct relay *relay)
