@@ -34,6 +34,37 @@ static char *put(char *out, const char *from, size_t len)
     return out + len;
 }
 
+static char *put_held(struct dot_encoder *encoder, char *out)
+{
+    memset(out, '\0', encoder->held);
+    out += encoder->held;
+    encoder->held = 0;
+    return out;
+}
+
+/* A line begins with what is held and goes on at `at`: a dot goes before it all if a dot is the
+ * first in it that is no NUL. Returns where to go on: at the end, when nothing but NULs stood
+ * there, which are held back for what follows; else at `at`. */
+static const char *begin_line(struct dot_encoder *encoder, const char *at, const char *end,
+                              char **out)
+{
+    const char *first = at;
+    while (first < end && *first == '\0')
+        first++;
+    size_t nuls = (size_t)(first - at);
+    if (first == end) {
+        if (encoder->held + nuls > DOT_ENCODE_HELD_MAX)
+            *out = put(put_held(encoder, *out), at, nuls);
+        else
+            encoder->held += nuls;
+        return end;
+    }
+    if (*first == '.')
+        *(*out)++ = '.';
+    *out = put_held(encoder, *out);
+    return at;
+}
+
 void dot_encode_init(struct dot_encoder *encoder, bool stuffing)
 {
     *encoder = (struct dot_encoder){.stuffing = stuffing, .line_start = true};
@@ -53,10 +84,11 @@ size_t dot_encode(struct dot_encoder *encoder, const char *in, size_t len, char 
     struct scan scan = {.cr = find(at, end, '\r'), .lf = find(at, end, '\n'), .end = end};
     bool line_start = encoder->line_start;
     while (at < end) {
-        if (line_start && *at == '.' && encoder->stuffing) {
+        if (line_start && encoder->stuffing && (*at == '.' || *at == '\0' || encoder->held > 0)) {
             out = put(out, from, (size_t)(at - from));
-            *out++ = '.';
-            from = at;
+            from = at = begin_line(encoder, at, end, &out);
+            if (at == end)
+                break;
         }
         const char *eol = scan.cr < scan.lf ? scan.cr : scan.lf;
         line_start = eol < end;
@@ -79,8 +111,9 @@ size_t dot_encode(struct dot_encoder *encoder, const char *in, size_t len, char 
 
 size_t dot_encode_end(struct dot_encoder *encoder, char out[DOT_ENCODE_END_MAX])
 {
-    char *end = out;
-    if (!encoder->line_start)
+    bool open = !encoder->line_start || encoder->held > 0;
+    char *end = put_held(encoder, out);
+    if (open)
         end = put(end, "\r\n", 2);
     if (encoder->stuffing)
         end = put(end, ".\r\n", 3);

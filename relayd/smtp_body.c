@@ -111,7 +111,7 @@ static void on_chunk(struct smtp *smtp, const struct smtp_reply *reply)
 
 void smtp_body(struct smtp *smtp, const char *bytes, size_t len)
 {
-    char out[SLICE * DOT_ENCODE_GROWTH];
+    char out[SLICE * DOT_ENCODE_GROWTH + DOT_ENCODE_HELD_MAX];
     while (len > 0 && smtp->state == SMTP_BODY && !smtp->refused && !smtp->ended) {
         size_t slice = len < SLICE ? len : SLICE;
         if (smtp->chunking) {

@@ -10,10 +10,10 @@ from tests.harness.process import wait_for
 from tests.harness.scripted import ScriptedPop3
 
 COUNT = 150
-# NUL is left to the unit tests.
 PIECES = [
     b"\n.\n", b"\r.\r", b"\r\n.\r", b"\n.\r\n", b"\r\n.\n", b"\r.\r\n", b"\r\r\n.\r\r\n", b"\n\r.\n\r",
     b"\r\n..\r\n", b"\r\n.", b".", b"\r", b"\n", b"x", b"MAIL FROM:<a@b>\r\n", b"QUIT\r\n",
+    b"\r\n\0.\r\n", b"\0", b"\n\0\0.\n",
 ]  # fmt: skip
 
 

@@ -32,7 +32,11 @@ static size_t reference(const char *in, size_t len, char *out)
         lines[n++] = '\n';
     }
     for (size_t i = 0; i < n; i++) {
-        if (lines[i] == '.' && (i == 0 || lines[i - 1] == '\n'))
+        bool at_start = i == 0 || lines[i - 1] == '\n';
+        size_t first = i;
+        while (at_start && first < n && lines[first] == '\0')
+            first++;
+        if (at_start && first < n && lines[first] == '.')
             out[o++] = '.';
         out[o++] = lines[i];
     }
@@ -51,7 +55,7 @@ static size_t encode(const char *in, size_t len, char *out, size_t (*cut)(size_t
         char *exact = malloc(piece ? piece : 1); /* so that a sanitizer sees a read too far */
         memcpy(exact, in + at, piece);
         size_t n = dot_encode(&encoder, exact, piece, out + o);
-        assert_true(n <= piece * DOT_ENCODE_GROWTH);
+        assert_true(n <= piece * DOT_ENCODE_GROWTH + DOT_ENCODE_HELD_MAX);
         free(exact);
         o += n;
         at += piece;
@@ -78,7 +82,7 @@ static size_t cut_random(size_t left)
 static void check(const char *in, size_t len)
 {
     size_t (*const cuts[])(size_t) = {cut_none, cut_bytes, cut_random};
-    char want[4 * BODY_MAX + 8], got[4 * BODY_MAX + 8];
+    char want[4 * BODY_MAX + 8], got[4 * BODY_MAX + DOT_ENCODE_HELD_MAX + 8];
     size_t want_len = reference(in, len, want);
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
         size_t got_len = encode(in, len, got, cuts[i]);
@@ -115,9 +119,47 @@ static void test_nul_passes(void **state)
 {
     (void)state;
     char got[16];
-    size_t len = encode("\0.\0\n.\0", 6, got, cut_none);
-    assert_int_equal(len, 13);
-    assert_memory_equal(got, "\0.\0\r\n..\0\r\n.\r\n", 13);
+    size_t len = encode("x\0.\0\n.\0", 7, got, cut_none);
+    assert_int_equal(len, 14);
+    assert_memory_equal(got, "x\0.\0\r\n..\0\r\n.\r\n", 14);
+}
+
+/* NULs and what is behind them, once as one piece and once a byte at a time. */
+static size_t behind_nuls(size_t nuls, const char *rest, char *out, size_t (*cut)(size_t))
+{
+    size_t len = strlen(rest);
+    char *in = calloc(1, nuls + len);
+    memcpy(in + nuls, rest, len);
+    size_t n = encode(in, nuls + len, out, cut);
+    free(in);
+    return n;
+}
+
+static void test_dot_behind_nuls(void **state)
+{
+    (void)state;
+    enum { MOST = DOT_ENCODE_HELD_MAX };
+    static char got[4 * MOST];
+    static const size_t counts[] = {1, 2, MOST - 1, MOST};
+    size_t (*const cuts[])(size_t) = {cut_none, cut_bytes, cut_random};
+    for (size_t i = 0; i < 4 * 3; i++) {
+        size_t nuls = counts[i % 4];
+        assert_int_equal(behind_nuls(nuls, ".\r\n", got, cuts[i / 4]), nuls + 7);
+        assert_true(got[0] == '.' && got[1] == '\0');
+        assert_memory_equal(got + nuls, "\0.\r\n.\r\n", 7);
+        assert_int_equal(behind_nuls(nuls, "x.", got, cuts[i / 4]), nuls + 7);
+        assert_memory_equal(got + nuls - 1, "\0x.\r\n.\r\n", 8);
+        assert_int_equal(behind_nuls(nuls, "", got, cuts[i / 4]), nuls + 5);
+        assert_memory_equal(got + nuls - 1, "\0\r\n.\r\n", 6);
+    }
+    /* No line may be that long; who drops NULs is not deceived all the same. */
+    size_t len = behind_nuls(3 * MOST, ".\r\n", got, cut_bytes), seen = 0;
+    for (size_t i = 0; i < len; i++)
+        if (got[i] != '\0')
+            got[seen++] = got[i];
+    assert_int_equal(len - seen, 3 * MOST);
+    assert_int_equal(seen, 7);
+    assert_memory_equal(got, "..\r\n.\r\n", 7);
 }
 
 static void test_random(void **state)
@@ -159,9 +201,8 @@ static void test_no_smuggling(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_chosen),
-        cmocka_unit_test(test_nul_passes),
-        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_chosen),          cmocka_unit_test(test_nul_passes),
+        cmocka_unit_test(test_dot_behind_nuls), cmocka_unit_test(test_random),
         cmocka_unit_test(test_no_smuggling),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,13 +18,15 @@ enum { ROUNDS = 100000, BODY_MAX = 400, WIRE_MAX = 8 * BODY_MAX };
 static const struct model {
     const char *name;
     bool bare_lf, bare_cr; /* end a line as well */
-    bool no_cr;            /* CRs are dropped before anything is looked at */
+    bool no_cr, no_nul;    /* are dropped before anything is looked at */
 } models[] = {
     {.name = "strict"},
     {.name = "bare LF", .bare_lf = true},
     {.name = "bare CR", .bare_cr = true},
     {.name = "bare CR and LF", .bare_lf = true, .bare_cr = true},
     {.name = "without CR", .bare_lf = true, .no_cr = true},
+    {.name = "without NUL", .no_nul = true},
+    {.name = "without CR and NUL", .bare_lf = true, .no_cr = true, .no_nul = true},
 };
 
 /* Pieces that end a message somewhere, or nearly. */
@@ -166,7 +168,7 @@ static size_t without(const struct model *m, const char *in, size_t len, char *o
 {
     size_t n = 0;
     for (size_t i = 0; i < len; i++)
-        if (!(m->no_cr && in[i] == '\r'))
+        if (!(m->no_cr && in[i] == '\r') && !(m->no_nul && in[i] == '\0'))
             out[n++] = in[i];
     return n;
 }
