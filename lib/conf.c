@@ -363,9 +363,15 @@ struct conf *conf_load(const char *file, struct error *err)
     return NULL;
 }
 
+struct conf *conf_share(struct conf *conf)
+{
+    conf->owners++;
+    return conf;
+}
+
 void conf_free(struct conf *conf)
 {
-    if (conf == NULL)
+    if (conf == NULL || conf->owners-- > 0)
         return;
     for (size_t i = 0; i < RULES; i++)
         if (rules[i].form < FORM_INT || rules[i].keep_word)

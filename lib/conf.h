@@ -23,6 +23,7 @@ enum conf_filter_error { CONF_FILTER_DEFER, CONF_FILTER_PASS, CONF_FILTER_BADMAI
 
 /* Durations are milliseconds, sizes bytes; strings belong to the struct and are never NULL. */
 struct conf {
+    unsigned owners; /* of conf_share, beside the first */
     char *file;
     char *spool_dir;
     char *state_dir;
@@ -68,6 +69,9 @@ struct conf {
 
 /* Reads and checks FILE. The caller owns the result. */
 MUST_CHECK struct conf *conf_load(const char *file, struct error *err);
+/* For who needs it as it is now, also behind a reload; to be given to conf_free. */
+struct conf *conf_share(struct conf *conf);
+/* It goes with its last owner. NULL is fine. */
 void conf_free(struct conf *conf);
 
 /* The text of a commented file with every default, for `popferryctl init`. */

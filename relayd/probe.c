@@ -5,6 +5,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/tls_report.h"
+#include "relayd/advice.h"
 #include "relayd/session.h"
 
 #include <stdlib.h>
@@ -67,6 +68,9 @@ static void report_connection(struct probe *probe)
     (void)json_object_set_new(probe->result, "method", json_string(session_method(session)));
     if (session_tls_facts(session, &facts) && tls_report(probe->result, &facts))
         warn(probe, "the certificate will expire within two weeks");
+    const char *advice = probe->ready ? advice_on_client(conf, session_offers(session)) : NULL;
+    if (advice)
+        warn(probe, advice);
     if (conf->relay.tls == CONF_TLS_NONE && conf->relay.host[0] != '/')
         warn(probe, "without TLS, mail goes over the line in clear text");
 }
@@ -166,6 +170,15 @@ void probe_begin(struct relay *relay)
                               conf->relay.port, "tls", conf_tls_name(conf->relay.tls), "user",
                               safe_string(conf->relay.user), "warnings", probe->warnings);
     connect_now(probe);
+}
+
+void probe_give_up(struct probe *probe, const char *why)
+{
+    if (!probe || probe->over)
+        return;
+    end(probe, session_stage(probe->session), why);
+    session_free(probe->session);
+    probe->session = NULL;
 }
 
 json_t *probe_report(const struct relay *relay)

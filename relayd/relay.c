@@ -6,7 +6,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
-#include "relayd/auth.h"
+#include "relayd/advice.h"
 #include "relayd/dispatch.h"
 #include "relayd/ledger.h"
 #include "relayd/peer.h"
@@ -98,7 +98,11 @@ static bool give_message(struct relay *relay, struct session *session)
 static void learn_offers(struct relay *relay, const struct session *session)
 {
     int64_t limit = (int64_t)(session_offers(session)->size_limit & INT64_MAX);
+    const char *advice = advice_on_client(relay->d->conf, session_offers(session));
     relay->probe = false;
+    if (advice && !relay->advised)
+        LOG(LOG_WARN, "relay-client-not-told", KV("error", advice));
+    relay->advised = advice != NULL;
     if (ledger_fact(relay->d->db, "size-limit", -1) == limit)
         return;
     ledger_put_fact(relay->d->db, "size-limit", limit);
@@ -404,26 +408,10 @@ struct relay *relay_new(struct daemon *d, struct error *err)
     return relay;
 }
 
-static void warn_of_login(const struct relay *relay)
-{
-    struct error err;
-    const struct conf *conf = relay->d->conf;
-    bool clear = auth_named_clear(conf->relay.auth);
-    if (!login_ready(relay->login, &err))
-        LOG(LOG_ALARM, "relay-no-password", KV("error", err.text));
-    if (login_unused(relay->login))
-        LOG(LOG_WARN, "relay-password-unused",
-            KV("error", "a password is kept, but relay.user is empty: nobody logs in"));
-    if (conf->relay.user[0] != '\0' && clear && conf->relay.tls == CONF_TLS_NONE &&
-        conf->relay.host[0] != '/')
-        LOG(LOG_WARN, "password-in-clear", KV("server", conf->relay.host),
-            KV("by", conf->relay.auth));
-}
-
 void relay_start(struct relay *relay)
 {
     struct daemon *d = relay->d;
-    warn_of_login(relay);
+    advice_on_login(d->conf, relay->login);
     peer_helo(d->conf, relay->helo);
     route_init(&relay->route, d->conf->relay.retry_max);
     relay->probe = true;
@@ -441,14 +429,26 @@ void relay_start(struct relay *relay)
     relay_work(relay);
 }
 
+static void end_sessions(struct relay *relay)
+{
+    for (guint i = relay->sessions->len; i-- > 0;) {
+        struct session *session = g_ptr_array_index(relay->sessions, i);
+        if (session_was_ready(session) && !session_over(session))
+            session_quit(session);
+        else
+            session_free(g_ptr_array_remove_index_fast(relay->sessions, i));
+    }
+}
+
 void relay_reload(struct relay *relay)
 {
-    warn_of_login(relay);
+    advice_on_login(relay->d->conf, relay->login);
     peer_helo(relay->d->conf, relay->helo);
-    for (guint i = 0; i < relay->sessions->len; i++)
-        session_quit(g_ptr_array_index(relay->sessions, i));
+    end_sessions(relay);
+    probe_give_up(relay->look, "the configuration has changed: try again");
     relay->probe = true;
     relay->proven = false;
+    relay->advised = false;
     route_set_retry_max(&relay->route, relay->d->conf->relay.retry_max);
     route_retry(&relay->route);
     relay_work(relay);
@@ -471,13 +471,7 @@ size_t relay_connections(const struct relay *relay)
 
 void relay_stop(struct relay *relay)
 {
-    for (guint i = relay->sessions->len; i-- > 0;) {
-        struct session *session = g_ptr_array_index(relay->sessions, i);
-        if (session_was_ready(session) && !session_over(session))
-            session_quit(session);
-        else
-            session_free(g_ptr_array_remove_index_fast(relay->sessions, i));
-    }
+    end_sessions(relay);
     if (relay->sessions->len == 0)
         daemon_stopped(relay->d);
 }

@@ -35,6 +35,7 @@ struct relay {
     bool probe;           /* connect although there is no mail: to learn SIZE, to try the circuit */
     struct probe *look;   /* the last one begun, or NULL */
     bool proven;          /* the server has let us in since the settings are what they are */
+    bool advised;         /* of what the server does not offer */
     char helo[PEER_HELO_SIZE];
 };
 

@@ -24,7 +24,7 @@ struct session {
     struct session_owner owner;
     struct stream *stream;
     struct smtp *smtp;
-    const struct conf *conf;
+    struct conf *conf; /* shared: a reload does not change what this session goes by */
     struct auth auth;
     struct sasl_binding binding;
     const char *method; /* of the login; "" before it */
@@ -169,6 +169,10 @@ static void on_login(void *ctx, const struct smtp_reply *reply)
 {
     struct session *session = ctx;
     struct auth *auth = &session->auth;
+    if (!reply && session->quit_wanted) { /* the password may be another server's by now */
+        smtp_login_failed(session->smtp, SMTP_CLOSED_FAILED, "the session is no longer wanted");
+        return;
+    }
     enum auth_progress progress = reply ? auth_reply(auth, reply) : begin_login(session);
     if (progress == AUTH_GOES_ON)
         return;
@@ -304,8 +308,7 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
 /* ---- for the owner ---- */
 
 struct session *session_open(struct event_base *base, struct stream_context *streams,
-                             const struct conf *conf, const char *helo,
-                             const struct session_owner *owner)
+                             struct conf *conf, const char *helo, const struct session_owner *owner)
 {
     struct session *session = calloc(1, sizeof *session);
     const struct smtp_config config = {
@@ -320,7 +323,7 @@ struct session *session_open(struct event_base *base, struct stream_context *str
     if (!session)
         abort();
     session->owner = *owner;
-    session->conf = conf;
+    session->conf = conf_share(conf);
     session->method = "";
     session->stage = "connect";
     auth_init(&session->auth);
@@ -355,6 +358,7 @@ void session_free(struct session *session)
     stream_free(session->stream);
     event_free(session->idle);
     smtp_free(session->smtp);
+    conf_free(session->conf);
     free(session);
 }
 

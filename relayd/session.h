@@ -32,7 +32,7 @@ struct session_owner {
 
 /* Begins to connect. `helo` must be a name that smtp_new takes. */
 struct session *session_open(struct event_base *base, struct stream_context *streams,
-                             const struct conf *conf, const char *helo,
+                             struct conf *conf, const char *helo,
                              const struct session_owner *owner);
 /* Drops the connection. An attempt under way is freed without a result. Not from within a call to
  * the owner but `ended`. NULL is fine. */

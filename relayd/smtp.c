@@ -160,7 +160,9 @@ static void enter_ready(struct smtp *smtp)
         if (smtp_extensions_has(&smtp->offers, SMTP_EXT_STARTTLS))
             smtp_put_simple(smtp, "STARTTLS", SMTP_STARTTLS);
         else
-            smtp_fail_session(smtp, 0, "the server does not offer STARTTLS");
+            smtp_fail_session(smtp, 0,
+                              "the server does not offer STARTTLS, so nothing is sent: is "
+                              "relay.port right, or relay.tls = \"implicit\" meant (port 465)?");
     } else if (smtp->login && !smtp->logged_in) {
         smtp_set_state(smtp, SMTP_LOGIN);
         smtp->events->login(smtp->ctx, NULL);

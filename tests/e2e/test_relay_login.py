@@ -2,6 +2,7 @@
 
 import base64
 import hmac
+import threading
 
 import pytest
 
@@ -172,6 +173,29 @@ def test_hanging_up_on_a_password_is_a_refusal(make_ferry):
         server.script["AUTH PLAIN*"] = CLOSE
         ferry = ferry_for(make_ferry, server, auth="plain")
         wait_for(lambda: ferry.events("relayd", "relay-login-refused"), what="the alarm")
+
+
+class SlowSmtp(LoginSmtp):
+    """Answers EHLO when `go` is set."""
+
+    def do_ehlo(self, talk, line):
+        self.asked.set()
+        self.go.wait(20)
+        super().do_ehlo(talk, line)
+
+
+def test_a_reload_keeps_the_password_from_the_server_before(make_ferry):
+    """A connection that was not ready yet is dropped, whatever it would have come to."""
+    with SlowSmtp("PLAIN") as before, LoginSmtp("PLAIN") as now:
+        before.asked, before.go = threading.Event(), threading.Event()
+        ferry = ferry_for(make_ferry, before, waiting=1, auth="plain")
+        assert before.asked.wait(20)
+        ferry.relay_section["port"] = now.port
+        ferry.write_conf()
+        ferry.reload("relayd")
+        before.go.set()
+        arrives(now)
+        assert before.tried == [] and now.tried == [PASSWORD]
 
 
 @pytest.mark.parametrize(

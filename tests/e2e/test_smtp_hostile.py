@@ -163,3 +163,16 @@ def test_xclient(make_ferry):
         for talk in smtp.conversations:
             behind = talk.lines[talk.lines.index(said) :] if said in talk.lines else []
             assert len([line for line in behind if line.startswith("MAIL")]) <= 1
+
+
+@pytest.mark.parametrize("client", ["xclient", "xforward"])
+def test_client_that_cannot_be_told(make_ferry, client):
+    """The mail goes on, and it is said once what the server lacks."""
+    relay = {"client": client, "client_received": "mx.isp.example", "sessions": 3}
+    with ScriptedSmtp() as smtp, ScriptedPop3([normalised(CLIENT + m) for m in MESSAGES]) as server:
+        ferry = start(make_ferry, smtp, server, relay=relay)
+        settled(ferry)
+        assert len(smtp.accepted) == 3
+        event, = ferry.events("relayd", "relay-client-not-told")
+        assert f"smtpd_authorized_{client}_hosts" in event["error"]
+        assert any(client.upper() in text for text in ferry.ctl_json("relay", "test")["warnings"])

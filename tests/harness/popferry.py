@@ -166,6 +166,12 @@ class Popferry:
         self.stop(*names)
         return self.start(*names)
 
+    def reload(self, name):
+        """SIGHUP, and wait until the configuration has been read."""
+        before = len(self.events(name, "reloaded"))
+        self.processes[name].signal(signal.SIGHUP)
+        wait_for(lambda: len(self.events(name, "reloaded")) > before, what=f"{name} to reload")
+
     def running(self, name):
         return name in self.processes and self.processes[name].running()
 
