@@ -32,6 +32,7 @@ static const struct option_rule rules[] = {
     {"fetch", "messages-per-session", FORM_INT, "500", AT(fetch.messages_per_session), 1, 100000},
     {"fetch", "message-size", FORM_SIZE_AUTO, "auto", AT(fetch.message_size)},
     {"fetch", "delete", FORM_DELETE, "delivered", AT(fetch.delete)},
+    {"fetch", "received-by", FORM_NAMES, "", AT(fetch.received_by)},
     {"fetch", "connect-timeout", FORM_DURATION, "30s", AT(fetch.connect_timeout), SECONDS, HOURS},
     {"fetch", "timeout", FORM_DURATION, "5m", AT(fetch.timeout), SECONDS, HOURS},
     {"hygiene", "bad-sender", FORM_WORD, "null", AT(hygiene.bad_sender), .words = "null|badmail"},
@@ -53,7 +54,6 @@ static const struct option_rule rules[] = {
      .words = "auto|scram-sha-256|scram-sha-1|digest-md5|cram-md5|ntlm|ntlmv1|plain|login|"
               "oauthbearer|xoauth2"},
     {"relay", "client", FORM_WORD, "none", AT(relay.client), .words = "none|xclient|xforward"},
-    {"relay", "client-received", FORM_NAME_OR_NONE, "", AT(relay.client_received)},
     {"relay", "sessions", FORM_INT, "10", AT(relay.sessions), 1, 200},
     {"relay", "queue-limit", FORM_INT, "0", AT(relay.queue_limit), 0, 100000000},
     {"relay", "retry-min", FORM_DURATION, "1m", AT(relay.retry_min), SECONDS, DAYS},
@@ -179,7 +179,7 @@ static bool store(const struct option_rule *rule, const char *text, long number,
     case FORM_PATH:
     case FORM_PATH_OR_NONE:
     case FORM_HOST:
-    case FORM_NAME_OR_NONE:
+    case FORM_NAMES:
     case FORM_PIN_OR_NONE:
     case FORM_DOMAIN_OR_NONE:
         return store_checked(rule->form, text, to, expected, size);
@@ -304,6 +304,11 @@ static bool check_relay(const struct conf *conf, struct error *err)
                         err);
     if (socket && strcmp(conf->relay.protocol, "lmtp") != 0)
         return conflict("relay", "host", "a socket's path goes with relay.protocol = \"lmtp\" only",
+                        err);
+    if (conf->relay.client != CONF_CLIENT_NONE && conf->fetch.received_by[0] == '\0')
+        return conflict("relay", "client",
+                        "expected fetch.received-by to name your provider's "
+                        "servers with it",
                         err);
     if (socket && conf->relay.tls != CONF_TLS_NONE)
         return conflict("relay", "tls", "expected none with a socket's path in relay.host", err);

@@ -36,6 +36,7 @@ struct conf {
         uint64_t message_size; /* 0: auto */
         enum conf_delete delete;
         int64_t delete_after; /* with CONF_DELETE_AFTER */
+        char *received_by;    /* see client_find; names with blanks between, or "" */
         int64_t connect_timeout;
         int64_t timeout;
     } fetch;
@@ -57,7 +58,6 @@ struct conf {
         char *user; /* "": no login */
         char *auth; /* "auto", or a way's name */
         enum conf_client client;
-        char *client_received; /* the name behind "by" in the Received line that tells */
         int sessions;
         int queue_limit; /* files in outgoing/ above which nothing is fetched; 0: none */
         int64_t retry_min;

@@ -99,12 +99,12 @@ static bool is_host(const char *text)
     return text[0] != '\0' && strlen(text) <= 255 && is_line(text) && strchr(text, ' ') == NULL;
 }
 
-static bool is_name_or_none(const char *text)
+static bool are_names(const char *text)
 {
     for (const char *c = text; *c != '\0'; c++)
-        if (!isalnum((unsigned char)*c) && strchr("-._:[]", *c) == NULL)
+        if (!isalnum((unsigned char)*c) && strchr("-._:[] ", *c) == NULL)
             return false;
-    return strlen(text) <= 255;
+    return strlen(text) <= 1000;
 }
 
 static bool is_pin_or_none(const char *text)
@@ -133,7 +133,7 @@ static const struct {
     [FORM_PATH_OR_NONE] = {is_path_or_none, "an absolute path, or \"\""},
     [FORM_DOMAIN_OR_NONE] = {is_domain_or_none, "a domain such as \"corp.example\", or \"\""},
     [FORM_HOST] = {is_host, "a host's name or address, or the path of a socket (under 108 bytes)"},
-    [FORM_NAME_OR_NONE] = {is_name_or_none, "a host's name, or \"\""},
+    [FORM_NAMES] = {are_names, "names of hosts with blanks between, or \"\""},
     [FORM_PIN_OR_NONE] = {is_pin_or_none, "\"sha256:\" and 64 hexadecimal digits, or \"\""},
 };
 

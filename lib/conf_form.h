@@ -16,7 +16,7 @@ enum conf_form {
     FORM_PATH_OR_NONE,
     FORM_DOMAIN_OR_NONE,
     FORM_HOST,
-    FORM_NAME_OR_NONE, /* of a host, as servers call themselves */
+    FORM_NAMES, /* of hosts, as servers call themselves, with blanks between; or none */
     FORM_PIN_OR_NONE,
     FORM_INT, /* those before it are texts */
     FORM_DURATION,

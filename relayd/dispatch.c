@@ -85,7 +85,7 @@ static bool look(const struct relay *relay, struct attempt *attempt, struct erro
 {
     const struct conf *conf = relay->d->conf;
     bool client = conf->relay.client != CONF_CLIENT_NONE;
-    return attempt_look(attempt, client ? conf->relay.client_received : NULL, err);
+    return attempt_look(attempt, client ? conf->fetch.received_by : NULL, err);
 }
 
 struct attempt *dispatch_next(struct relay *relay)

@@ -17,9 +17,9 @@
 #ifndef RELAYD_SMTP_H
 #define RELAYD_SMTP_H
 
-#include "relayd/client.h"
 #include "relayd/extension.h"
 #include "relayd/reply.h"
+#include "spool/client.h"
 
 #include <stdbool.h>
 #include <stddef.h>

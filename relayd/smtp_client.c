@@ -1,6 +1,7 @@
 /* Telling the server of the client that a message came from, by XCLIENT or XFORWARD. Promises: what
  * was said of one message's client is never in force for another's; a server that will not hear of
  * it gets the message all the same. */
+#include "relayd/client_arguments.h"
 #include "relayd/smtp_core.h"
 
 static bool xclient_offered(const struct smtp *smtp)

@@ -54,10 +54,11 @@ def to_peer(make_ferry, authority):
 
     def make(server, **relay):
         tls = relay.get("tls", "none")
+        fetch = {"received_by": relay.pop("received_by", "")}
         if tls != "none":
             relay["ca"] = str(authority.cert)
         port = server.port_tls if tls == "implicit" else server.port
-        return make_ferry(port, relay={"host": server.host} | relay)
+        return make_ferry(port, fetch=fetch, relay={"host": server.host} | relay)
 
     return make
 
@@ -270,7 +271,7 @@ def test_xclient(place, authority, to_peer, tls):
     """Postfix takes the true client for the one that it talks to: SPF and the like see that."""
     extra = "inet_protocols = all\nsmtpd_authorized_xclient_hosts = 127.0.0.0/8"
     with TlsPostfix(place / f"peer-xclient-{tls}", authority, extra=extra) as server:
-        ferry = to_peer(server, client="xclient", client_received=BY, tls=tls, sessions=2)
+        ferry = to_peer(server, client="xclient", received_by=BY, tls=tls, sessions=2)
         sent = send_from_clients(ferry, "x@corp.example")
         assert_stored(server, "x", sent)
         seen = {one["sender"]: one for one in server.attempts()}
@@ -295,7 +296,7 @@ def test_xclient_that_is_not_allowed(peers, to_peer):
     """It is not offered to us: the mail goes without, and the server's log shows no error."""
     server = peers(TlsPostfix)
     server.begin()
-    ferry = to_peer(server, client="xclient", client_received=BY)
+    ferry = to_peer(server, client="xclient", received_by=BY)
     assert_stored(server, "x", send_from_clients(ferry, "x@corp.example"))
     assert server.protocol_errors() == []
 
@@ -304,7 +305,7 @@ def test_xforward(place, authority, to_peer):
     """Postfix logs the true client, and still talks to us."""
     extra = "inet_protocols = all\nsmtpd_authorized_xforward_hosts = 127.0.0.0/8"
     with TlsPostfix(place / "peer-xforward", authority, extra=extra) as server:
-        ferry = to_peer(server, client="xforward", client_received=BY)
+        ferry = to_peer(server, client="xforward", received_by=BY)
         assert_stored(server, "x", send_from_clients(ferry, "x@corp.example"))
         logged = re.findall(r"orig_client=(\S+)", server.log())
         want = ["mail.one.example[192.0.2.7]", "unknown[198.51.100.9]"]

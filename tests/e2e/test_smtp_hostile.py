@@ -47,7 +47,8 @@ ONCE |= {
 
 
 def start(make_ferry, smtp, server, deliver_to="acc@corp.example", relay=None):
-    ferry = make_ferry(smtp.port, relay=FAST | (relay or {}))
+    fetch = {"received_by": "mx.isp.example pop.isp.example"}
+    ferry = make_ferry(smtp.port, fetch=fetch, relay=FAST | (relay or {}))
     ferry.add_account("acc", server.port, "user", "secret", deliver_to)
     ferry.ctl("fetch", "acc")
     return ferry
@@ -153,7 +154,7 @@ def test_xclient(make_ferry):
     """A message that tells no client goes on a session of its own."""
     mail = [normalised(CLIENT + MESSAGES[0]), MESSAGES[1]]
     extensions = ("PIPELINING", "XCLIENT NAME ADDR PROTO HELO")
-    relay = {"client": "xclient", "client_received": "mx.isp.example"}
+    relay = {"client": "xclient"}
     with ScriptedSmtp({}, extensions) as smtp, ScriptedPop3(mail) as server:
         ferry = start(make_ferry, smtp, server, relay=relay)
         settled(ferry)
@@ -168,7 +169,7 @@ def test_xclient(make_ferry):
 @pytest.mark.parametrize("client", ["xclient", "xforward"])
 def test_client_that_cannot_be_told(make_ferry, client):
     """The mail goes on, and it is said once what the server lacks."""
-    relay = {"client": client, "client_received": "mx.isp.example", "sessions": 3}
+    relay = {"client": client, "sessions": 3}
     with ScriptedSmtp() as smtp, ScriptedPop3([normalised(CLIENT + m) for m in MESSAGES]) as server:
         ferry = start(make_ferry, smtp, server, relay=relay)
         settled(ferry)

@@ -4,7 +4,7 @@
  * the message before 354, and no lone dot but the terminator.
  *
  *   clang -std=c17 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined \
- *       tests/fuzz/smtp_fuzz.c relayd/smtp*.c relayd/client.c relayd/reply.c relayd/extension.c \
+ *       tests/fuzz/smtp_fuzz.c relayd/smtp*.c relayd/client_arguments.c spool/client.c relayd/reply.c relayd/extension.c \
  *       relayd/dotencode.c spool/address.c spool/header.c lib/domain.c \
  *       $(pkg-config --cflags --libs glib-2.0) -o smtp_fuzz && ./smtp_fuzz -max_len=4096 */
 #include "relayd/smtp.h"

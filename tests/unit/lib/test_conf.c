@@ -65,7 +65,7 @@ static void assert_defaults(const struct conf *c)
     assert_string_equal(c->relay.user, "");
     assert_string_equal(c->relay.auth, "auto");
     assert_int_equal(c->relay.client, CONF_CLIENT_NONE);
-    assert_string_equal(c->relay.client_received, "");
+    assert_string_equal(c->fetch.received_by, "");
     assert_int_equal(c->relay.queue_limit, 0);
     assert_int_equal(c->relay.sessions, 10);
     assert_int_equal(c->relay.retry_min, 60000);
@@ -122,13 +122,14 @@ static void test_every_key(void **state)
         state,
         "spool-dir = \"/s\"\nstate-dir = \"/t\"\nrun-dir = \"/r\"\ndefault-domain = \"d.example\"\n"
         "fetch {\n interval = \"24h\"\n sessions = 7\n messages-per-session = 8\n"
-        " message-size = \"10M\"\n delete = \"30d\"\n connect-timeout = \"2s\"\n timeout = 3s\n}\n"
+        " received-by = \"mx.isp.example [192.0.2.1]\" message-size = \"10M\"\n delete = \"30d\"\n "
+        "connect-timeout = \"2s\"\n timeout = 3s\n}\n"
         "hygiene {\n bad-sender = \"badmail\"\n rspamd = \"http://127.0.0.1:11333\"\n"
         " clamd = \"/run/clamd\"\n spamd = \"localhost:783\"\n on-filter-error = \"pass\"\n"
         " badmail-keep = \"7d\"\n}\n"
         "relay { protocol = \"lmtp\" host = \"mx.example\" port = 465 tls = \"implicit\"\n"
         " user = \"u\" auth = \"ntlm\" ca = \"/ca.pem\" pin = \"" PIN "\"\n"
-        " client = \"xforward\" client-received = \"mx.isp.example\" queue-limit = 9000\n"
+        " client = \"xforward\" queue-limit = 9000\n"
         " sessions = 2 retry-min = \"5s\" retry-max = \"6s\" expire = \"1h\"\n"
         " session-errors = 4 }\n");
     assert_string_equal(c->spool_dir, "/s");
@@ -143,6 +144,7 @@ static void test_every_key(void **state)
     assert_int_equal(c->fetch.delete_after, INT64_C(30) * 86400000);
     assert_int_equal(c->fetch.connect_timeout, 2000);
     assert_int_equal(c->fetch.timeout, 3000);
+    assert_string_equal(c->fetch.received_by, "mx.isp.example [192.0.2.1]");
     assert_int_equal(c->hygiene.bad_sender, CONF_SENDER_BADMAIL);
     assert_string_equal(c->hygiene.rspamd, "http://127.0.0.1:11333");
     assert_string_equal(c->hygiene.clamd, "/run/clamd");
@@ -158,7 +160,6 @@ static void test_every_key(void **state)
     assert_string_equal(c->relay.user, "u");
     assert_string_equal(c->relay.auth, "ntlm");
     assert_int_equal(c->relay.client, CONF_CLIENT_XFORWARD);
-    assert_string_equal(c->relay.client_received, "mx.isp.example");
     assert_int_equal(c->relay.queue_limit, 9000);
     assert_int_equal(c->relay.sessions, 2);
     assert_int_equal(c->relay.retry_min, 5000);
@@ -282,11 +283,12 @@ static void test_refused_with_line(void **state)
         {"relay {\n user = \"a\\nb\"\n}\n", 2, "expected a text without control characters"},
         {"relay {\n ca = \"ca.pem\"\n}\n", 2, "expected an absolute path, or \"\""},
         {"relay {\n pin = \"sha256:00\"\n}\n", 2, "expected \"sha256:\" and 64 hexadecimal"},
-        {"relay {\n client-received = \"a b\"\n}\n", 2, "expected a host's name, or \"\""},
+        {"fetch {\n received-by = \"a,b\"\n}\n", 2, "expected names of hosts with blanks"},
         {"relay {\n queue-limit = -1\n}\n", 2, "from 0 to 100000000"},
         /* what does not go together */
         {"relay {\n\n ca = \"/ca.pem\"\n}\n", 3, "relay.ca: expected relay.tls to be"},
         {"relay {\n tls = none\n pin = \"" PIN "\"\n}\n", 3, "relay.pin: expected relay.tls"},
+        {"relay {\n client = xclient\n}\n", 2, "relay.client: expected fetch.received-by"},
         {"relay {\n host = \"/run/lmtp\"\n}\n", 2, "goes with relay.protocol = \"lmtp\""},
         {"relay {\n protocol = lmtp\n host = \"/run/lmtp\"\n tls = starttls\n}\n", 4,
          "expected none with a socket's path"},

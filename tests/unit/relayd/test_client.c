@@ -1,5 +1,5 @@
 /* Received lines of several servers, and those that would like to be taken for one. */
-#include "relayd/client.h"
+#include "relayd/client_arguments.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
