@@ -163,7 +163,7 @@ static void give_back(struct pickup *p, const char *id, const char *reason)
     (void)ledger_drop(p->h->d->db, id, name);
     if (name[0] == '\0')
         (void)snprintf(name, sizeof name, "%s.eml", id);
-    if (ledger_drop_is_replay(p->h->d->db, id) && spool_parse_name(name, old))
+    if (ledger_drop_is_replay(p->h->d->db, id) && spool_parse_name(name, "eml", old))
         give_back_replay(p, id, name, old, reason);
     else
         give_back_drop(p, id, name, reason);

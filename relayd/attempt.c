@@ -51,6 +51,25 @@ static bool take_recipients(struct attempt *attempt, struct db *db)
     return true;
 }
 
+/* With the top that hygiene may have put beside it. */
+static struct message_reader *open_with_top(const struct spool *spool, const char *id,
+                                            struct error *err)
+{
+    struct top top;
+    struct error why;
+    struct message_reader *reader = message_open(spool, SPOOL_OUTGOING, id, err);
+    if (!reader)
+        return NULL;
+    if (top_read(spool, id, &top, &why)) {
+        message_put_top(reader, &top);
+    } else if (why.kind != ERROR_MISSING) {
+        *err = why;
+        message_close(reader);
+        return NULL;
+    }
+    return reader;
+}
+
 struct attempt *attempt_open(const struct spool *spool, struct db *db, const char *id,
                              struct error *err)
 {
@@ -60,7 +79,7 @@ struct attempt *attempt_open(const struct spool *spool, struct db *db, const cha
         return NULL;
     }
     (void)snprintf(attempt->id, sizeof attempt->id, "%s", id);
-    attempt->reader = message_open(spool, SPOOL_OUTGOING, id, err);
+    attempt->reader = open_with_top(spool, id, err);
     if (attempt->reader && take_recipients(attempt, db))
         return attempt;
     if (attempt->reader)

@@ -111,7 +111,7 @@ enum smtp_refusal session_begin(struct session *session, struct attempt *attempt
         .sender = head->sender,
         .recipients = attempt->addresses,
         .count = attempt->count,
-        .size = head->size,
+        .size = message_reader_size(attempt->reader),
         .by_data = attempt->begins_as_mbox,
         .client = attempt->client.address[0] != '\0' ? &attempt->client : NULL,
     };

@@ -61,11 +61,20 @@ static void move_failed(const char *id, const char *what, const struct error *er
             KV("meaning", "the ledger has it right; it is tried again at the next scan"));
 }
 
+/* Behind the message, so that none is ever sent without the one it has. */
+static void remove_top(struct settle *settle, const char *id)
+{
+    struct error err;
+    if (!top_remove(settle->spool, id, &err))
+        move_failed(id, "nowhere", &err);
+}
+
 static void move_delivered(struct settle *settle, const char *id)
 {
     struct error err;
     if (!spool_remove(settle->spool, SPOOL_OUTGOING, id, &err))
         move_failed(id, "nowhere", &err);
+    remove_top(settle, id);
     bus_outcome(settle->bus, id, "delivered");
 }
 
@@ -74,6 +83,7 @@ static void move_rejected(struct settle *settle, const char *id)
     struct error err;
     if (!spool_move(settle->spool, id, SPOOL_OUTGOING, SPOOL_REJECTED, &err))
         move_failed(id, "rejected", &err);
+    remove_top(settle, id);
     bus_ring(settle->bus, "rejected", id);
     settle->rang = true;
 }

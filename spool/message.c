@@ -1,5 +1,6 @@
 /* Spool files, written and read. The hash is computed as the bytes pass, in both directions. */
 #include "spool/message.h"
+#include "lib/file.h"
 #include "spool/preface.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -38,23 +39,9 @@ struct message_writer {
     size_t room;
 };
 
-static bool write_all(int fd, const char *bytes, size_t n)
-{
-    while (n > 0) {
-        ssize_t done = write(fd, bytes, n);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done < 0)
-            return false;
-        bytes += done;
-        n -= (size_t)done;
-    }
-    return true;
-}
-
 static bool flush(struct message_writer *w, struct error *err)
 {
-    if (!write_all(w->fd, w->buffer, w->used))
+    if (!file_write_all(w->fd, w->buffer, w->used))
         return error_errno(err, "cannot write %s", w->name);
     w->flushed = w->flushed || w->used > 0;
     w->used = 0;
@@ -99,7 +86,7 @@ bool message_append(struct message_writer *w, const void *bytes, size_t n, struc
         return false;
     if (n > w->room) {
         w->flushed = true;
-        return write_all(w->fd, bytes, n) || error_errno(err, "cannot write %s", w->name);
+        return file_write_all(w->fd, bytes, n) || error_errno(err, "cannot write %s", w->name);
     }
     memcpy(w->buffer + w->used, bytes, n);
     w->used += n;
@@ -173,6 +160,8 @@ struct message_reader {
     off_t body_at;
     uint64_t done; /* bytes of message read */
     crypto_generichash_state hash;
+    struct top top; /* given out first; no bytes: there is none */
+    size_t top_done;
     char name[256];
 };
 
@@ -313,7 +302,7 @@ static bool check_end(struct message_reader *r, struct error *err)
     return true;
 }
 
-bool message_read(struct message_reader *r, void *buf, size_t n, size_t *got, struct error *err)
+static bool read_file(struct message_reader *r, void *buf, size_t n, size_t *got, struct error *err)
 {
     uint64_t left = r->head.size - r->done;
     ssize_t done;
@@ -330,11 +319,80 @@ bool message_read(struct message_reader *r, void *buf, size_t n, size_t *got, st
     return true;
 }
 
+static size_t read_top(struct message_reader *r, void *buf, size_t n)
+{
+    size_t left = r->top.len - r->top_done;
+    n = n < left ? n : left;
+    memcpy(buf, r->top.bytes + r->top_done, n);
+    r->top_done += n;
+    return n;
+}
+
+/* What the top stands for is read all the same: the hash is of the whole file. */
+static bool pass_over(struct message_reader *r, struct error *err)
+{
+    char away[4096];
+    while (r->done < r->top.skip) {
+        uint64_t left = r->top.skip - r->done;
+        size_t got;
+        if (!read_file(r, away, left < sizeof away ? (size_t)left : sizeof away, &got, err))
+            return false;
+        if (got == 0)
+            return error_set(err, ERROR_PERMANENT,
+                             "damaged: its top stands for more than there is");
+    }
+    return true;
+}
+
+static size_t without_nul(char *bytes, size_t n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (bytes[i] != '\0')
+            bytes[kept++] = bytes[i];
+    return kept;
+}
+
+bool message_read(struct message_reader *r, void *buf, size_t n, size_t *got, struct error *err)
+{
+    if (r->top_done < r->top.len) {
+        *got = read_top(r, buf, n);
+        return true;
+    }
+    if (!pass_over(r, err))
+        return false;
+    size_t raw;
+    do {
+        if (!read_file(r, buf, n, &raw, err))
+            return false;
+        *got = r->top.drop_nul ? without_nul(buf, raw) : raw;
+    } while (*got == 0 && raw > 0);
+    return true;
+}
+
+void message_put_top(struct message_reader *r, struct top *top)
+{
+    top_free(&r->top);
+    r->top = *top;
+    *top = (struct top){.bytes = NULL};
+}
+
+bool message_has_top(const struct message_reader *r)
+{
+    return r->top.bytes != NULL;
+}
+
+uint64_t message_reader_size(const struct message_reader *r)
+{
+    return r->head.size - r->top.skip + r->top.len;
+}
+
 bool message_rewind(struct message_reader *r, struct error *err)
 {
     if (lseek(r->fd, r->body_at, SEEK_SET) < 0)
         return error_errno(err, "%s", r->name);
     r->done = 0;
+    r->top_done = 0;
     (void)crypto_generichash_init(&r->hash, NULL, 0, MESSAGE_HASH_LEN);
     return true;
 }
@@ -344,6 +402,7 @@ void message_close(struct message_reader *r)
     if (r == NULL)
         return;
     (void)close(r->fd);
+    top_free(&r->top);
     message_head_free(&r->head);
     free(r);
 }

@@ -15,6 +15,7 @@
 #include "lib/error.h"
 #include "spool/envelope.h"
 #include "spool/spool.h"
+#include "spool/top.h"
 #include <stdint.h>
 
 #define MESSAGE_HASH_LEN    32
@@ -73,6 +74,12 @@ const struct message_head *message_reader_head(const struct message_reader *r);
  */
 MUST_CHECK bool message_read(struct message_reader *r, void *buf, size_t n, size_t *got,
                              struct error *err);
+/* What is read begins with `top` from now on, in place of what that stands for; its bytes are the
+ * reader's then. Size and hash are checked as ever. To be called before the first message_read. */
+void message_put_top(struct message_reader *r, struct top *top);
+bool message_has_top(const struct message_reader *r);
+/* Bytes that message_read will give, NULs that are dropped included. */
+uint64_t message_reader_size(const struct message_reader *r);
 /* Back to the message's first byte. */
 MUST_CHECK bool message_rewind(struct message_reader *r, struct error *err);
 void message_close(struct message_reader *r); /* NULL is fine */

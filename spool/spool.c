@@ -122,10 +122,11 @@ const char *spool_name(char name[static SPOOL_NAME_SIZE], const char *id, const 
     return name;
 }
 
-bool spool_parse_name(const char *name, char id[static ID_SIZE])
+bool spool_parse_name(const char *name, const char *suffix, char id[static ID_SIZE])
 {
     size_t len = strlen(name);
-    if (len != ID_LEN + 4 || strcmp(name + ID_LEN, ".eml") != 0 || !id_valid(name, ID_LEN))
+    if (len != ID_LEN + 1 + strlen(suffix) || name[ID_LEN] != '.' ||
+        strcmp(name + ID_LEN + 1, suffix) != 0 || !id_valid(name, ID_LEN))
         return false;
     memcpy(id, name, ID_LEN);
     id[ID_LEN] = '\0';
@@ -168,6 +169,7 @@ enum spool_dir spool_find(const struct spool *spool, const char *id)
 
 struct spool_scan {
     DIR *dir;
+    const char *suffix;
 };
 
 static DIR *open_walk(const struct spool *spool, enum spool_dir dir)
@@ -182,6 +184,12 @@ static DIR *open_walk(const struct spool *spool, enum spool_dir dir)
 struct spool_scan *spool_scan_begin(const struct spool *spool, enum spool_dir dir,
                                     struct error *err)
 {
+    return spool_scan_begin_of(spool, dir, "eml", err);
+}
+
+struct spool_scan *spool_scan_begin_of(const struct spool *spool, enum spool_dir dir,
+                                       const char *suffix, struct error *err)
+{
     DIR *walk = open_walk(spool, dir);
     if (walk == NULL) {
         (void)error_errno(err, "cannot read %s/%s", spool->path, dir_names[dir]);
@@ -190,14 +198,14 @@ struct spool_scan *spool_scan_begin(const struct spool *spool, enum spool_dir di
     struct spool_scan *scan = malloc(sizeof *scan);
     if (scan == NULL)
         abort();
-    scan->dir = walk;
+    *scan = (struct spool_scan){.dir = walk, .suffix = suffix};
     return scan;
 }
 
 bool spool_scan_next(struct spool_scan *scan, char id[static ID_SIZE])
 {
     for (struct dirent *entry; (entry = readdir(scan->dir)) != NULL;)
-        if (spool_parse_name(entry->d_name, id))
+        if (spool_parse_name(entry->d_name, scan->suffix, id))
             return true;
     return false;
 }
@@ -226,7 +234,7 @@ static bool counts(enum spool_dir dir, const char *name)
     size_t len = strlen(name);
     if (dir == SPOOL_PICKUP)
         return len > 4 && name[0] != '.' && strcmp(name + len - 4, ".eml") == 0;
-    return spool_parse_name(name, id);
+    return spool_parse_name(name, "eml", id);
 }
 
 uint64_t spool_count(const struct spool *spool, enum spool_dir dir)

@@ -39,8 +39,8 @@ int spool_fd(const struct spool *spool, enum spool_dir dir); /* the directory's 
 #define SPOOL_NAME_SIZE (ID_SIZE + 8)
 /* "<id>.eml" (suffix "eml"); returns name. */
 const char *spool_name(char name[static SPOOL_NAME_SIZE], const char *id, const char *suffix);
-/* True, and id filled in, when the name is "<id>.eml" in its one spelling. */
-bool spool_parse_name(const char *name, char id[static ID_SIZE]);
+/* True, and id filled in, when the name is "<id>.<suffix>" in its one spelling. */
+bool spool_parse_name(const char *name, const char *suffix, char id[static ID_SIZE]);
 
 /* Hands a message on: renames <id>.eml. ERROR_MISSING when it is not there. */
 MUST_CHECK bool spool_move(const struct spool *spool, const char *id, enum spool_dir from,
@@ -57,6 +57,9 @@ enum spool_dir spool_find(const struct spool *spool, const char *id);
 struct spool_scan;
 MUST_CHECK struct spool_scan *spool_scan_begin(const struct spool *spool, enum spool_dir dir,
                                                struct error *err);
+/* The same for names of the form <id>.<suffix>; the suffix is lent. */
+MUST_CHECK struct spool_scan *spool_scan_begin_of(const struct spool *spool, enum spool_dir dir,
+                                                  const char *suffix, struct error *err);
 bool spool_scan_next(struct spool_scan *scan, char id[static ID_SIZE]); /* false: at the end */
 /* Where it stands, for spool_scan_seek in another walk through the same directory: what was there
  * all the time comes up once in the two. (Of a filesystem that counts places, as tmpfs did before

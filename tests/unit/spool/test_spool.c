@@ -151,7 +151,7 @@ static void test_names(void **state)
     assert_ptr_equal(spool_name(name, ID, "eml"), name);
     assert_string_equal(name, ID ".eml");
     assert_string_equal(spool_name(name, ID, "drop"), ID ".drop");
-    assert_true(spool_parse_name(ID ".eml", id));
+    assert_true(spool_parse_name(ID ".eml", "eml", id));
     assert_string_equal(id, ID);
     static const char *const bad[] = {"",
                                       ".",
@@ -173,7 +173,7 @@ static void test_names(void **state)
                                       "message.eml"};
     (void)strcpy(id, "untouched");
     for (size_t i = 0; i < COUNT(bad); i++)
-        assert_false(spool_parse_name(bad[i], id));
+        assert_false(spool_parse_name(bad[i], "eml", id));
     assert_string_equal(id, "untouched");
 }
 

@@ -1,0 +1,152 @@
+/* See top.h. Reading is strict, as with the preface: what we did not write ourselves is not sent.
+ */
+#include "spool/top.h"
+#include "lib/file.h"
+#include "spool/message.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SUFFIX     "top"
+#define FIRST_LINE "X-Popferry-Top: 1 id=%s skip=%llu nul=%s size=%zu blake2b=%s\r\n"
+#define FIRST_MAX  256
+
+void top_free(struct top *top)
+{
+    free(top->bytes);
+    *top = (struct top){.bytes = NULL};
+}
+
+static void first_line(const struct top *top, const char *id, char line[static FIRST_MAX])
+{
+    unsigned char hash[MESSAGE_HASH_LEN];
+    char text[MESSAGE_HASH_TEXT_SIZE];
+    (void)crypto_generichash(hash, sizeof hash, (const unsigned char *)top->bytes, top->len, NULL,
+                             0);
+    (void)snprintf(line, FIRST_MAX, FIRST_LINE, id, (unsigned long long)top->skip,
+                   top->drop_nul ? "drop" : "keep", top->len, message_hash_text(hash, text));
+}
+
+/* --- writing --- */
+
+bool top_write(const struct spool *spool, const char *id, const struct top *top, int *fd,
+               struct error *err)
+{
+    char name[SPOOL_NAME_SIZE], line[FIRST_MAX];
+    int dir = spool_fd(spool, SPOOL_OUTGOING);
+    if (top->len > TOP_MAX)
+        return error_set(err, ERROR_PERMANENT, "its header section would have %zu octets",
+                         top->len);
+    (void)unlinkat(dir, spool_name(name, id, SUFFIX), 0);
+    int file = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
+    if (file < 0)
+        return error_errno(err, "cannot create outgoing/%s", name);
+    first_line(top, id, line);
+    if (file_write_all(file, line, strlen(line)) && file_write_all(file, top->bytes, top->len)) {
+        *fd = file;
+        return true;
+    }
+    (void)error_errno(err, "cannot write outgoing/%s", name);
+    (void)close(file);
+    (void)unlinkat(dir, name, 0);
+    return false;
+}
+
+/* --- reading --- */
+
+static bool damaged(const char *name, struct error *err)
+{
+    return error_set(err, ERROR_PERMANENT, "damaged: %s is not as it was written", name);
+}
+
+static bool read_file(int fd, const char *name, char **text, size_t *n, struct error *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return error_errno(err, "%s", name);
+    if (!S_ISREG(st.st_mode) || st.st_size > TOP_MAX + FIRST_MAX)
+        return damaged(name, err);
+    *text = malloc((size_t)st.st_size + 1);
+    if (*text == NULL)
+        abort();
+    for (*n = 0; *n < (size_t)st.st_size;) {
+        ssize_t got = read(fd, *text + *n, (size_t)st.st_size - *n);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0) {
+            free(*text);
+            return got < 0 ? error_errno(err, "%s", name) : damaged(name, err);
+        }
+        *n += (size_t)got;
+    }
+    (*text)[*n] = '\0';
+    return true;
+}
+
+/* The line that we would write of what it claims to be has to stand there. */
+static bool parse(const char *text, size_t n, const char *id, struct top *top)
+{
+    char line[FIRST_MAX], its_id[ID_SIZE], nul[8];
+    unsigned long long skip;
+    const char *end = memchr(text, '\n', n < FIRST_MAX ? n : FIRST_MAX);
+    if (end == NULL ||
+        sscanf(text, "X-Popferry-Top: 1 id=%26s skip=%llu nul=%7s", its_id, &skip, nul) != 3)
+        return false;
+    *top = (struct top){
+        .len = n - (size_t)(end + 1 - text), .skip = skip, .drop_nul = strcmp(nul, "drop") == 0};
+    top->bytes = malloc(top->len + 1);
+    if (top->bytes == NULL)
+        abort();
+    memcpy(top->bytes, end + 1, top->len);
+    first_line(top, id, line);
+    if (strlen(line) == (size_t)(end + 1 - text) && memcmp(text, line, strlen(line)) == 0)
+        return true;
+    top_free(top);
+    return false;
+}
+
+bool top_read(const struct spool *spool, const char *id, struct top *top, struct error *err)
+{
+    char name[SPOOL_NAME_SIZE], *text = NULL;
+    size_t n = 0;
+    int fd = openat(spool_fd(spool, SPOOL_OUTGOING), spool_name(name, id, SUFFIX),
+                    O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return error_errno(err, "%s", name);
+    bool ok = read_file(fd, name, &text, &n, err);
+    (void)close(fd);
+    if (!ok)
+        return false;
+    ok = parse(text, n, id, top) || damaged(name, err);
+    free(text);
+    return ok;
+}
+
+/* --- removing --- */
+
+bool top_remove(const struct spool *spool, const char *id, struct error *err)
+{
+    char name[SPOOL_NAME_SIZE];
+    if (unlinkat(spool_fd(spool, SPOOL_OUTGOING), spool_name(name, id, SUFFIX), 0) == 0 ||
+        errno == ENOENT)
+        return true;
+    return error_errno(err, "cannot remove outgoing/%s", name);
+}
+
+bool top_remove_orphans(const struct spool *spool, struct error *err)
+{
+    struct spool_scan *scan = spool_scan_begin_of(spool, SPOOL_OUTGOING, SUFFIX, err);
+    bool ok = scan != NULL;
+    for (char id[ID_SIZE]; ok && spool_scan_next(scan, id);) {
+        enum spool_dir dir = spool_find(spool, id);
+        if (dir != SPOOL_INCOMING && dir != SPOOL_OUTGOING)
+            ok = top_remove(spool, id, err);
+    }
+    spool_scan_end(scan);
+    return ok;
+}
