@@ -17,16 +17,17 @@ enum {
 };
 #define DEFAULT_LIMIT (UINT64_C(10) << 20)
 #define DISK_MARGIN   (UINT64_C(64) << 20)
+#define PUT_OFF_LIMIT UINT64_C(1000) /* messages that may wait while all are put off */
 
 struct relay_watch {
     struct fetcherd *f;
     void (*ready)(struct fetcherd *f); /* NULL once called */
     struct event *timer;
-    uint64_t size_limit; /* as relayd told; 0: unknown */
-    uint64_t outgoing;   /* as relayd told */
-    bool circuit_open;
-    bool disk_low, queue_full; /* as last found */
-    bool held;                 /* as last logged */
+    uint64_t size_limit;        /* as relayd told; 0: none is known */
+    uint64_t outgoing;          /* as relayd told */
+    bool circuit_open, put_off; /* the same */
+    bool disk_low, queue_full;  /* as last found */
+    bool held;                  /* as last logged */
 };
 
 uint64_t watch_size_limit(const struct relay_watch *w)
@@ -52,6 +53,8 @@ static void look_at_queue(struct relay_watch *w)
 {
     uint64_t limit = (uint64_t)fetcherd_conf(w->f)->relay.queue_limit, waiting;
 
+    if (w->put_off && (limit == 0 || limit > PUT_OFF_LIMIT))
+        limit = PUT_OFF_LIMIT;
     w->queue_full = w->queue_full && limit > 0;
     if (limit == 0)
         return;
@@ -75,6 +78,8 @@ const char *watch_holding_off(struct relay_watch *w)
         return disk;
     if (w->circuit_open)
         return "the SMTP server does not take mail at present";
+    if (w->queue_full && w->put_off)
+        return "the SMTP server puts mail off, and much of it waits already";
     return w->queue_full ? "the queue is over relay.queue-limit" : NULL;
 }
 
@@ -92,16 +97,17 @@ static void log_change(struct relay_watch *w)
 static void on_answer(void *arg, const json_t *reply)
 {
     struct relay_watch *w = arg;
-    json_int_t limit = json_integer_value(json_object_get(reply, "size_limit"));
+    const json_t *limit = json_object_get(reply, "size_limit");
     const char *circuit = json_string_value(json_object_get(reply, "circuit"));
 
-    if (limit > 0 && (uint64_t)limit != w->size_limit) {
-        w->size_limit = (uint64_t)limit;
-        ledger_set_number(w->f->ledger, "size-limit", limit);
+    if (json_is_integer(limit) && (uint64_t)json_integer_value(limit) != w->size_limit) {
+        w->size_limit = (uint64_t)json_integer_value(limit);
+        ledger_set_number(w->f->ledger, "size-limit", json_integer_value(limit));
     }
     if (reply) {
         const json_t *spool = json_object_get(reply, "spool");
         w->circuit_open = circuit && strcmp(circuit, "open") == 0;
+        w->put_off = circuit && strcmp(circuit, "probing") == 0;
         w->outgoing = (uint64_t)json_integer_value(json_object_get(spool, "outgoing"));
     }
     look_at_queue(w);

@@ -29,6 +29,8 @@ struct stream_context {
 
 enum stream_state { STATE_CONNECTING, STATE_HANDSHAKE, STATE_UP, STATE_OVER };
 
+enum { LAST_WORDS_MAX = 65536 }; /* octets */
+
 struct stream {
     struct stream_context *ctx;
     struct bufferevent *bev;
@@ -319,9 +321,27 @@ static void on_connected(struct stream *s)
         fail(s, err.text);
 }
 
+/* What the peer said before it broke off may still lie in the socket: libevent gives up at the
+ * first write that fails, and reads no more. */
+static void read_last_words(struct stream *s)
+{
+    struct evbuffer *input = stream_input(s);
+    if (s->tls != NULL || s->state != STATE_UP)
+        return;
+    (void)evbuffer_unfreeze(input, 0);
+    for (size_t room = LAST_WORDS_MAX; room > 0;) {
+        int got = evbuffer_read(input, bufferevent_getfd(s->bev), (int)room);
+        if (got <= 0)
+            break;
+        room -= (size_t)got;
+    }
+    (void)evbuffer_freeze(input, 0);
+}
+
 static void on_broken(struct stream *s)
 {
     int code = EVUTIL_SOCKET_ERROR();
+    read_last_words(s);
     char words[sizeof s->error] = "";
     if (s->error[0] != '\0') /* the lookup has said it */
         memcpy(words, s->error, sizeof words);

@@ -26,7 +26,8 @@ enum stream_event {
     STREAM_DATA,      /* stream_input has more */
     STREAM_DRAINED,   /* the output has fallen under its low-water mark */
     STREAM_CLOSED,    /* the peer closed in order; stream_input may still hold the last bytes */
-    STREAM_FAILED,    /* reset, refused, no such host, TLS: stream_error tells */
+    STREAM_FAILED,    /* reset, refused, no such host, TLS: stream_error tells; what the peer said
+                       * before is in stream_input, as far as it could be read */
     STREAM_TIMEOUT,   /* connect took too long, or no byte moved for the progress time-out */
     STREAM_EVENTS
 };

@@ -16,22 +16,41 @@ enum {
 
 /* ---- opening ---- */
 
-static void drop_settled(void *arg, const char *address, enum ledger_recipient state,
-                         const char *reply)
+static bool take_out(struct attempt *attempt, const char *address, const char **taken)
+{
+    const char **at = attempt->addresses, **end = at + attempt->count;
+    while (at < end && strcmp(*at, address) != 0)
+        at++;
+    if (at == end)
+        return false;
+    *taken = *at;
+    memmove(at, at + 1, (size_t)(end - at - 1) * sizeof *at);
+    attempt->count--;
+    return true;
+}
+
+static void recall(void *arg, const char *address, enum ledger_recipient state, const char *reply)
 {
     struct attempt *attempt = arg;
+    const char *taken;
+    bool known = take_out(attempt, address, &taken);
+    attempt->sent_before += state == LEDGER_SENT;
     if (state == LEDGER_REFUSED) {
         attempt->refused_before++;
         (void)snprintf(attempt->refusal_before, sizeof attempt->refusal_before, "%s", reply);
+    } else if (state == LEDGER_PUT_OFF && known) {
+        attempt->addresses[attempt->count++] = taken;
+        attempt->put_off++;
+        (void)snprintf(attempt->put_off_reply, sizeof attempt->put_off_reply, "%s", reply);
     }
-    for (size_t i = 0; i < attempt->count; i++) {
-        if (strcmp(attempt->addresses[i], address) != 0)
-            continue;
-        memmove(attempt->addresses + i, attempt->addresses + i + 1,
-                (attempt->count - i - 1) * sizeof *attempt->addresses);
-        attempt->count--;
-        return;
-    }
+}
+
+/* Those that were put off stand last. */
+static void leave_for_later(struct attempt *attempt)
+{
+    if (attempt->put_off == attempt->count)
+        attempt->put_off = 0;
+    attempt->count -= attempt->put_off;
 }
 
 static bool take_recipients(struct attempt *attempt, struct db *db)
@@ -45,7 +64,8 @@ static bool take_recipients(struct attempt *attempt, struct db *db)
     for (size_t i = 0; i < list->count; i++)
         attempt->addresses[i] = list->items[i];
     if (ledger_find(db, attempt->id, &attempt->row))
-        ledger_each_recipient(db, attempt->id, drop_settled, attempt);
+        ledger_each_recipient(db, attempt->id, recall, attempt);
+    leave_for_later(attempt);
     for (size_t i = 0; i < attempt->count; i++)
         attempt->recipients[i].address = attempt->addresses[i];
     return true;
@@ -165,7 +185,10 @@ struct tally {
 
 static struct tally count_up(const struct attempt *attempt, bool accepted_have_it)
 {
-    struct tally tally = {.refused = attempt->refused_before, .refusal = attempt->refusal_before};
+    struct tally tally = {.refused = attempt->refused_before,
+                          .refusal = attempt->refusal_before,
+                          .waiting = attempt->put_off,
+                          .excuse = attempt->put_off > 0 ? attempt->put_off_reply : NULL};
     for (size_t i = 0; i < attempt->count; i++) {
         const struct attempt_recipient *r = &attempt->recipients[i];
         if (!r->answered) {
@@ -216,15 +239,27 @@ static void reject(struct attempt_verdict *verdict, const char *prefix, const ch
     set_reason(&verdict->row, prefix, text);
 }
 
-/* `may_expire`: the server can be held to its word. */
-static void defer(const struct attempt_policy *policy, bool may_expire, const char *text,
+/* Until the message may be tried again; false when the time allowed is over. */
+static bool set_next(const struct attempt_policy *policy, int64_t now, struct ledger_row *row)
+{
+    row->next_attempt = attempt_next(policy, row->attempts, row->waited, now);
+    return row->next_attempt != 0;
+}
+
+/* It waits for the server: the circuit paces that, and it does not count towards expire. */
+static bool set_next_blameless(const struct attempt_policy *policy, int64_t now,
+                               struct ledger_row *row)
+{
+    row->next_attempt = now + clock_jitter(policy->retry_min);
+    row->at = row->next_attempt;
+    return true;
+}
+
+static void defer(const struct attempt_policy *policy, bool blameless, const char *text,
                   int64_t now, struct attempt_verdict *verdict)
 {
     struct ledger_row *row = &verdict->row;
-    row->next_attempt = attempt_next(policy, row->attempts, row->waited, now);
-    if (row->next_attempt == 0 && !may_expire)
-        row->next_attempt = now + clock_jitter(policy->retry_max);
-    if (row->next_attempt == 0) {
+    if (!(blameless ? set_next_blameless : set_next)(policy, now, row)) {
         reject(verdict, "not delivered within the time allowed; last reply: ", text, true);
         return;
     }
@@ -238,6 +273,8 @@ static void defer(const struct attempt_policy *policy, bool may_expire, const ch
 static void go_on(const char *text, int64_t now, struct attempt_verdict *verdict)
 {
     verdict->end = ATTEMPT_DEFERRED;
+    verdict->goes_on = true;
+    verdict->row.attempts--;
     verdict->row.state = LEDGER_DEFERRED;
     verdict->row.next_attempt = now;
     set_reason(&verdict->row, "", text);
@@ -255,28 +292,65 @@ static void all_answered(const struct tally *tally, const char *text,
     set_reason(&verdict->row, "", text);
 }
 
+/* Of any recipient: what was answered of him stays true whatever became of the session. */
+static bool has_learnt(const struct attempt *attempt)
+{
+    for (size_t i = 0; i < attempt->count; i++)
+        if (attempt->recipients[i].answered && attempt->recipients[i].verdict != SMTP_ACCEPTED)
+            return true;
+    return false;
+}
+
 void attempt_decide(const struct attempt *attempt, const struct smtp_result *result,
                     const struct attempt_policy *policy, int64_t now,
                     struct attempt_verdict *verdict)
 {
     bool lost = result->outcome == SMTP_SESSION_FAILED;
     struct tally tally = count_up(attempt, result->outcome == SMTP_DELIVERED);
+    bool rest = tally.waiting > 0 || tally.unasked > 0;
     *verdict = (struct attempt_verdict){.end = ATTEMPT_AGAIN};
     begin_row(attempt, now, &verdict->row);
-    if (lost && !attempt->body_begun && attempt->losses + 1 < LOSSES_MAX)
+    if (lost && !attempt->body_begun && !has_learnt(attempt) && attempt->losses + 1 < LOSSES_MAX)
         return;
-    verdict->row.attempts++;
+    bool blameless = lost && policy->down; /* it is not the message that keeps the server down */
+    verdict->row.attempts += !blameless;
     verdict->accepted_sent = result->outcome == SMTP_DELIVERED;
     if (result->outcome == SMTP_MESSAGE_PERMANENT)
         reject(verdict, "", result->text, true);
-    else if (lost || result->outcome == SMTP_MESSAGE_TEMPORARY)
-        defer(policy, !lost || !policy->down, result->text, now, verdict);
-    else if (tally.waiting > 0)
-        defer(policy, true, tally.excuse, now, verdict);
+    else if (result->outcome == SMTP_MESSAGE_TEMPORARY || (lost && rest))
+        defer(policy, blameless, result->text, now, verdict);
     else if (tally.unasked > 0)
-        go_on(tally.refusal ? tally.refusal : result->text, now, verdict);
+        go_on(tally.excuse    ? tally.excuse
+              : tally.refusal ? tally.refusal
+                              : result->text,
+              now, verdict);
+    else if (tally.waiting > 0)
+        defer(policy, false, tally.excuse ? tally.excuse : result->text, now, verdict);
     else
         all_answered(&tally, result->text, verdict);
+}
+
+void attempt_close(const struct attempt *attempt, int64_t now, struct attempt_verdict *verdict)
+{
+    struct tally tally = count_up(attempt, false);
+    *verdict = (struct attempt_verdict){.end = ATTEMPT_AGAIN};
+    begin_row(attempt, now, &verdict->row);
+    if (tally.refused + attempt->sent_before > 0)
+        all_answered(&tally, attempt->row.reason, verdict);
+    else
+        reject(verdict, "", "the envelope names no recipient", true);
+}
+
+bool attempt_put_off_by_server(const struct attempt *attempt)
+{
+    for (size_t i = 0; i < attempt->count; i++) {
+        const struct attempt_recipient *r = &attempt->recipients[i];
+        if (r->answered && r->verdict != SMTP_TEMPORARY)
+            return false;
+        if (r->answered && strncmp(r->reply, "4", 1) == 0 && strncmp(r->reply + 3, " 4.2.", 5) == 0)
+            return false;
+    }
+    return true;
 }
 
 void attempt_refuse(const struct attempt *attempt, const char *reason, int64_t now,

@@ -22,6 +22,10 @@ struct attempt {
     struct attempt_recipient *recipients;
     const char **addresses;
     size_t count;
+    /* Put off earlier in this round, behind those: addresses[count..count + put_off). */
+    size_t put_off;
+    char put_off_reply[LEDGER_REASON_MAX];
+    size_t sent_before;                     /* settled by earlier attempts: they have it */
     struct client client;                   /* that it came from; address "": not known */
     bool begins_as_mbox;                    /* by "From " */
     size_t refused_before;                  /* settled by earlier attempts, against them */
@@ -30,8 +34,9 @@ struct attempt {
     unsigned losses; /* sessions lost over it in a row, without a word about it */
 };
 
-/* Opens the message and leaves out the recipients that the ledger has as settled. Errors are
- * message_open's. The caller gives it to attempt_free. */
+/* Opens the message and leaves out the recipients that the ledger has as settled; those that were
+ * put off wait until all others have been asked about. Errors are message_open's. The caller gives
+ * it to attempt_free. */
 MUST_CHECK struct attempt *attempt_open(const struct spool *spool, struct db *db, const char *id,
                                         struct error *err);
 void attempt_free(struct attempt *attempt); /* NULL is fine */
@@ -61,6 +66,7 @@ struct attempt_verdict {
     struct ledger_row row; /* to be written, but for ATTEMPT_AGAIN */
     bool accepted_sent;    /* those whose RCPT was accepted have it */
     bool refused_rest;     /* all others are refused with the row's reason */
+    bool goes_on;          /* the round: some have not been asked about yet */
 };
 
 /* How long the message had been waiting by plan, when it is tried at `now`. Time in which it could
@@ -77,11 +83,18 @@ int64_t attempt_next(const struct attempt_policy *policy, unsigned failures, int
  *   delivered   who was accepted has it; 4xx and not asked: they stay; 5xx: refused
  *   5xx to it   refused for all that are left
  *   4xx to it   who was not refused stays
- *   session     the same; it counts as an attempt only when the server had begun to read it or
- *               three sessions in a row were lost, since it may be the message that kills them */
+ *   session     the same; it counts as an attempt only when a recipient was refused or put off,
+ *               when the server had begun to read it, or when three sessions in a row were lost,
+ *               since it may be the message that kills them
+ * While some have not been asked about the round goes on at once, as the same attempt. */
 void attempt_decide(const struct attempt *attempt, const struct smtp_result *result,
                     const struct attempt_policy *policy, int64_t now,
                     struct attempt_verdict *verdict);
+/* The verdict on a message of which nobody is left to be asked about (count is 0). */
+void attempt_close(const struct attempt *attempt, int64_t now, struct attempt_verdict *verdict);
+/* Everybody that was asked about was put off, and not for the sake of his own mailbox (x.2.z of RFC
+ * 3463). */
+bool attempt_put_off_by_server(const struct attempt *attempt);
 /* The verdict when relayd refuses the message by itself. */
 void attempt_refuse(const struct attempt *attempt, const char *reason, int64_t now,
                     struct attempt_verdict *verdict);

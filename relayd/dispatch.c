@@ -29,7 +29,7 @@ uint64_t dispatch_result(struct relay *relay, struct attempt *attempt,
     struct attempt_verdict verdict;
     attempt_decide(attempt, result, &p, clock_now(), &verdict);
     if (verdict.end == ATTEMPT_AGAIN) {
-        (void)queue_again(relay->queue, attempt->id);
+        (void)queue_again(relay->queue, attempt->id, clock_now());
         attempt_free(attempt);
         relay_work(relay);
         return 0;
@@ -41,6 +41,13 @@ void dispatch_refuse(struct relay *relay, struct attempt *attempt, const char *r
 {
     struct attempt_verdict verdict;
     attempt_refuse(attempt, reason, clock_now(), &verdict);
+    (void)settle_add(relay->settle, attempt, &verdict);
+}
+
+static void close_attempt(struct relay *relay, struct attempt *attempt)
+{
+    struct attempt_verdict verdict;
+    attempt_close(attempt, clock_now(), &verdict);
     (void)settle_add(relay->settle, attempt, &verdict);
 }
 
@@ -91,9 +98,7 @@ static bool look(const struct relay *relay, struct attempt *attempt, struct erro
 struct attempt *dispatch_next(struct relay *relay)
 {
     char id[ID_SIZE];
-    /* As a probe a message that was put off before proves little when it is put off again. */
-    enum queue_order order = relay->route.open ? QUEUE_FRESH_FIRST : QUEUE_BY_TURNS;
-    while (queue_take(relay->queue, order, id)) {
+    while (queue_take(relay->queue, id)) {
         struct error err;
         struct attempt *attempt = attempt_open(relay->spool, relay->d->db, id, &err);
         if (attempt && attempt->count > 0 && !look(relay, attempt, &err)) {
@@ -105,7 +110,7 @@ struct attempt *dispatch_next(struct relay *relay)
             return attempt;
         }
         if (attempt)
-            dispatch_refuse(relay, attempt, "the envelope names no recipient");
+            close_attempt(relay, attempt);
         else if (err.kind == ERROR_MISSING)
             file_missing(relay, id);
         else

@@ -120,6 +120,12 @@ void ledger_put_recipient(struct db *db, const char *id, const char *address,
                  DB_TEXT(id), DB_TEXT(address), DB_INT(state), DB_TEXT(reply));
 }
 
+void ledger_forget_put_off(struct db *db, const char *id)
+{
+    (void)db_run(db, "DELETE FROM recipient WHERE id = ?1 AND state = ?2", DB_TEXT(id),
+                 DB_INT(LEDGER_PUT_OFF));
+}
+
 void ledger_each_recipient(struct db *db, const char *id, ledger_recipient_fn *fn, void *arg)
 {
     sqlite3_stmt *st =
@@ -196,7 +202,7 @@ bool ledger_hold(struct db *db, const char *id)
 
 bool ledger_release(struct db *db, const char *id)
 {
-    if (db_run(db, "DELETE FROM message WHERE id = ?1 AND state = 4 AND attempts = 0",
+    if (db_run(db, "DELETE FROM message WHERE id = ?1 AND state = 4 AND first_at = 0",
                DB_TEXT(id)) > 0)
         return true;
     return db_run(db, "UPDATE message SET state = 1 WHERE id = ?1 AND state = 4", DB_TEXT(id)) > 0;

@@ -28,7 +28,11 @@ enum ledger_state {
 };
 const char *ledger_state_name(enum ledger_state state);
 
-enum ledger_recipient { LEDGER_SENT = 1, LEDGER_REFUSED };
+enum ledger_recipient {
+    LEDGER_SENT = 1,
+    LEDGER_REFUSED,
+    LEDGER_PUT_OFF, /* by 4xx, while others have not been asked about yet: these come first */
+};
 
 enum { LEDGER_REASON_MAX = 480 };
 
@@ -58,9 +62,11 @@ void ledger_put(struct db *db, const char *id, const struct ledger_row *row);
 /* Forgets the message and its recipients. */
 void ledger_forget(struct db *db, const char *id);
 
-/* Recipients that are settled, one way or the other. */
+/* Recipients that are settled, one way or the other, or put off. */
 void ledger_put_recipient(struct db *db, const char *id, const char *address,
                           enum ledger_recipient state, const char *reply);
+/* All have been asked about: nobody is put off behind others any more. */
+void ledger_forget_put_off(struct db *db, const char *id);
 typedef void ledger_recipient_fn(void *arg, const char *address, enum ledger_recipient state,
                                  const char *reply);
 void ledger_each_recipient(struct db *db, const char *id, ledger_recipient_fn *fn, void *arg);

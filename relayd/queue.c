@@ -20,7 +20,7 @@ enum {
 
 struct item {
     char id[ID_SIZE];
-    int64_t since; /* when it came, or was due; INT64_MIN: it comes again */
+    int64_t since; /* when it came, was due, or was lost with its session */
     bool taken;
     unsigned losses;
 };
@@ -225,9 +225,9 @@ bool queue_stale(const struct queue *queue)
 
 /* ---- giving out ---- */
 
-bool queue_take(struct queue *queue, enum queue_order order, char id[static ID_SIZE])
+bool queue_take(struct queue *queue, char id[static ID_SIZE])
 {
-    bool due_first = order == QUEUE_BY_TURNS && queue->turn % (FRESH_PER_DUE + 1) == FRESH_PER_DUE;
+    bool due_first = queue->turn % (FRESH_PER_DUE + 1) == FRESH_PER_DUE;
     struct item *item = window_take(due_first ? &queue->due : &queue->fresh);
     if (!item)
         item = window_take(due_first ? &queue->fresh : &queue->due);
@@ -268,14 +268,14 @@ bool queue_drop(struct queue *queue, const char *id)
     return true;
 }
 
-unsigned queue_again(struct queue *queue, const char *id)
+unsigned queue_again(struct queue *queue, const char *id, int64_t now)
 {
     struct item *item = taken_item(queue, id);
     if (!item)
         return 0;
     unsigned losses = ++item->losses;
     item->taken = false;
-    item->since = INT64_MIN;
+    item->since = now;
     queue->taken--;
     if (!window_add(&queue->fresh, item)) {
         (void)g_hash_table_remove(queue->known, id);

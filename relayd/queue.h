@@ -37,15 +37,15 @@ bool queue_refill(struct queue *queue, int64_t now);
 /* Has outgoing/ changed since the last scan began, with no scan under way? One fstat(2). */
 bool queue_stale(const struct queue *queue);
 
-enum queue_order { QUEUE_BY_TURNS, QUEUE_FRESH_FIRST };
 /* The next message to relay; false when the window is empty. */
-bool queue_take(struct queue *queue, enum queue_order order, char id[static ID_SIZE]);
+bool queue_take(struct queue *queue, char id[static ID_SIZE]);
 /* It has a row that says what is next (or none, and no file). */
 void queue_done(struct queue *queue, const char *id);
 /* Takes an id that waits out of the window, since it is to be held; false when it was taken. */
 bool queue_drop(struct queue *queue, const char *id);
-/* It comes again, first of all. Returns how often in a row. */
-unsigned queue_again(struct queue *queue, const char *id);
+/* It comes again, behind all that came until `now`: it may be what broke the session. Returns how
+ * often in a row. */
+unsigned queue_again(struct queue *queue, const char *id, int64_t now);
 unsigned queue_losses(const struct queue *queue, const char *id); /* queue_again, so far */
 
 bool queue_knows(const struct queue *queue, const char *id); /* waiting in the window, or taken */

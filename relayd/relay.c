@@ -8,6 +8,7 @@
 #include "lib/log.h"
 #include "relayd/advice.h"
 #include "relayd/dispatch.h"
+#include "relayd/judge.h"
 #include "relayd/ledger.h"
 #include "relayd/peer.h"
 #include "relayd/probe.h"
@@ -16,6 +17,7 @@
 #include <string.h>
 
 #define TICK          (2 * CLOCK_SECOND)
+#define STUCK         CLOCK_MINUTE
 #define SCAN_SHARE    20 /* a scan may take one part in this of the time */
 #define SCAN_WAIT_MAX CLOCK_MINUTE
 #define PRUNE_EVERY   CLOCK_HOUR
@@ -56,12 +58,19 @@ static bool is_busy(const struct session *session)
     return is_up(session) && session_was_ready(session) && !session_idle(session);
 }
 
-/* A server in trouble gets one message at a time. */
+static bool is_stuck(const struct session *session)
+{
+    return is_up(session) && session_hangs(session, clock_monotonic(), STUCK);
+}
+
+/* A server in trouble gets one message at a time; but one on which it hangs must not stop the
+ * others. */
 static bool may_give(const struct relay *relay)
 {
     if (relay->d->stopping || !route_may_send(&relay->route, clock_monotonic()))
         return false;
-    return !route_in_trouble(&relay->route) || count_by(relay, is_busy) == 0;
+    return !route_in_trouble(&relay->route) ||
+           count_by(relay, is_busy) == count_by(relay, is_stuck);
 }
 
 /* The message is for a new session. */
@@ -126,44 +135,17 @@ static void on_ready(void *arg, struct session *session)
     relay_work(relay);
 }
 
-/* A server that ends a session by 421 or by hanging up between two messages only limits how many it
- * takes on one connection. */
-static bool ended_between(const struct session *session, const struct smtp_result *result)
-{
-    return session_messages(session) > 1 && strcmp(result->command, "MAIL") == 0;
-}
-
-/* So does one that answers 452 to MAIL then (OpenSMTPD, after a hundred). Were it full itself, the
- * first MAIL of the next session would be told so too. */
-static bool has_had_enough(const struct session *session, const struct smtp_result *result)
-{
-    return session_messages(session) > 1 && result->code == 452 &&
-           strcmp(result->command, "MAIL") == 0;
-}
-
-static void judge_route(struct relay *relay, const struct attempt *attempt,
-                        const struct smtp_result *result)
-{
-    int64_t now = clock_monotonic();
-    if (result->outcome == SMTP_MESSAGE_TEMPORARY)
-        route_put_off(&relay->route, now, attempt->row.attempts == 0, result->text);
-    else if (result->outcome != SMTP_SESSION_FAILED)
-        route_well(&relay->route);
-}
-
 static void on_result(void *arg, struct session *session, struct attempt *attempt,
                       const struct smtp_result *result)
 {
     struct relay *relay = arg;
-    if (has_had_enough(session, result)) {
+    if (judge_has_had_enough(session, result)) {
         put_back(relay, session, attempt);
         return;
     }
-    judge_route(relay, attempt, result);
+    judge_result(relay, attempt, result);
     if (result->in_doubt)
         LOG(LOG_WARN, "possible-duplicate", KV("id", attempt->id), KV("error", result->text));
-    if (result->outcome == SMTP_SESSION_FAILED && !ended_between(session, result))
-        route_failed(&relay->route, clock_monotonic(), result->text);
     uint64_t ticket = dispatch_result(relay, attempt, result);
     if (ticket != 0)
         session_set_ticket(session, ticket);
@@ -182,17 +164,6 @@ static bool may_end(void *arg, struct session *session)
     return settle_durable(relay->settle, session_ticket(session));
 }
 
-/* What never got ready while others are well says that there are enough of them. */
-static void judge_connection(struct relay *relay, const struct session *session, const char *why)
-{
-    int64_t now = clock_monotonic();
-    size_t well = count_by(relay, session_greeted);
-    if (well > 0 && !session_was_ready(session) && !route_in_trouble(&relay->route))
-        route_crowded(&relay->route, now, well, why);
-    else
-        route_failed(&relay->route, now, why);
-}
-
 static void on_ended(void *arg, struct session *session, enum smtp_close how, const char *text)
 {
     struct relay *relay = arg;
@@ -201,7 +172,7 @@ static void on_ended(void *arg, struct session *session, enum smtp_close how, co
         route_refused(&relay->route, clock_monotonic(), text);
     }
     if (how == SMTP_CLOSED_FAILED && session_messages(session) == 0)
-        judge_connection(relay, session, text);
+        judge_connection(relay, session, count_by(relay, session_greeted), text);
     LOG(LOG_DETAIL, "session-ended", KV("how", text),
         KVN("messages", (long long)session_messages(session)));
     arm(relay->reaper, 0);
@@ -270,8 +241,12 @@ static bool may_log_in(struct relay *relay)
 static void open_sessions(struct relay *relay)
 {
     size_t busy = count_by(relay, is_busy), up = count_by(relay, is_up);
-    size_t limit =
-        route_limit(&relay->route, clock_monotonic(), (size_t)relay->d->conf->relay.sessions);
+    size_t sessions = (size_t)relay->d->conf->relay.sessions;
+    size_t limit = route_limit(&relay->route, clock_monotonic(), sessions);
+    if (route_in_trouble(&relay->route) && limit > 0)
+        limit = MIN(limit + count_by(relay, is_stuck), sessions);
+    if (up == 0)
+        relay->proven = false; /* the password may have changed since */
     /* Those that are not busy will take from the queue as soon as they are up. */
     size_t wanted = queue_ready(relay->queue) + busy;
     if (wanted == 0 && (relay->probe || (relay->route.open && relay->route.failures > 0)))

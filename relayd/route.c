@@ -9,12 +9,13 @@
 #include <assert.h>
 #include <stdio.h>
 
-#define PAUSE_MIN   CLOCK_SECOND
-#define PAUSE_MAX   CLOCK_MINUTE
-#define REFUSED_MIN CLOCK_MINUTE
-#define REFUSED_MAX CLOCK_HOUR
-#define CROWDED_MIN (10 * CLOCK_SECOND)
-#define CROWDED_MAX (10 * CLOCK_MINUTE)
+#define PAUSE_MIN       CLOCK_SECOND
+#define PAUSE_MAX       CLOCK_MINUTE
+#define PROBE_PAUSE_MAX (15 * CLOCK_SECOND)
+#define REFUSED_MIN     CLOCK_MINUTE
+#define REFUSED_MAX     CLOCK_HOUR
+#define CROWDED_MIN     (10 * CLOCK_SECOND)
+#define CROWDED_MAX     (10 * CLOCK_MINUTE)
 
 static const char *const circuit_names[] = {
     [ROUTE_CLOSED] = "closed",
@@ -64,14 +65,28 @@ bool route_may_send(const struct route *route, int64_t now)
     return !route_in_trouble(route) || now >= route->next_at;
 }
 
-static void pause_route(struct route *route, int64_t now, const char *why)
+/* The server is reached: it is no burden to it to be asked soon again. */
+static void pause_at_most(struct route *route, int64_t now, int64_t max, const char *why)
 {
     unsigned length = route->pauses > 16 ? 16 : (unsigned)route->pauses;
     int64_t min = route->refused ? REFUSED_MIN : PAUSE_MIN;
-    int64_t max = route->refused ? REFUSED_MAX : route->pause_max;
     route->next_at = now + clock_backoff(min, max, length);
     route->pauses++;
+    route->probes = 0;
     (void)snprintf(route->error, sizeof route->error, "%s", why);
+}
+
+static void pause_route(struct route *route, int64_t now, const char *why)
+{
+    pause_at_most(route, now, route->refused ? REFUSED_MAX : route->pause_max, why);
+}
+
+/* Behind a message that failed. */
+static void pause_between_probes(struct route *route, int64_t now, bool probe, const char *why)
+{
+    int64_t max = route->pause_max < PROBE_PAUSE_MAX ? route->pause_max : PROBE_PAUSE_MAX;
+    if (!probe || ++route->probes >= ROUTE_PROBES)
+        pause_at_most(route, now, max, why);
 }
 
 static void open_circuit(struct route *route)
@@ -114,22 +129,47 @@ void route_admitted(struct route *route, int64_t now, size_t up, size_t max)
     }
 }
 
-void route_failed(struct route *route, int64_t now, const char *why)
+/* False of one of several that broke together. */
+static bool count_failure(struct route *route, int64_t now)
 {
     if (route_in_trouble(route) && now < route->next_at)
-        return; /* one of several that broke together */
+        return false;
     route->failures++;
     route->refused = false;
     allow_all(route); /* what looked like a crowd may have been this */
-    pause_route(route, now, why);
-    LOG(LOG_WARN, "relay-failed", KV("error", route->error), KVN("failures", route->failures),
-        KVN("again_in_ms", route->next_at - now));
+    return true;
+}
+
+static void tell_failure(struct route *route, int64_t now)
+{
+    if (route->next_at > now)
+        LOG(LOG_WARN, "relay-failed", KV("error", route->error), KVN("failures", route->failures),
+            KVN("again_in_ms", route->next_at - now));
     if (route->failures >= ROUTE_CIRCUIT_FAILURES)
         open_circuit(route);
 }
 
+void route_failed(struct route *route, int64_t now, const char *why)
+{
+    if (!count_failure(route, now))
+        return;
+    pause_route(route, now, why);
+    tell_failure(route, now);
+}
+
+void route_lost(struct route *route, int64_t now, const char *why)
+{
+    bool probe = route_in_trouble(route);
+    if (!count_failure(route, now))
+        return;
+    pause_between_probes(route, now, probe, why);
+    tell_failure(route, now);
+}
+
 void route_refused(struct route *route, int64_t now, const char *why)
 {
+    if (route->refused && now < route->next_at)
+        return; /* of several that gave the same password */
     route->pauses = route->refused ? route->pauses : 0;
     route->refused = true;
     route->failures =
@@ -148,7 +188,7 @@ void route_put_off(struct route *route, int64_t now, bool first, const char *rep
     route->put_off += first;
     if (!route->open && route->put_off < ROUTE_CIRCUIT_PUT_OFF)
         return;
-    pause_route(route, now, reply);
+    pause_between_probes(route, now, route->open, reply);
     open_circuit(route);
 }
 

@@ -3,7 +3,9 @@
  *
  * - well: connections up to the limit; to fewer when the server refuses some of them while others
  *   are well, until it is tried with one more, after a growing time
- * - failing: the last session or connection failed; one at a time, after a growing pause
+ * - failing: the last session or connection failed; one at a time, after a growing pause. As long
+ *   as EHLO is answered and only messages fail, each pause is followed by several of them, and the
+ *   pauses stay short: it may be these messages, and good ones lie behind
  * - circuit open, by ROUTE_CIRCUIT_FAILURES of these in a row: the same, and it is said
  *   ("relay-down"); probes go on, with or without mail, until one is answered well ("relay-up")
  * - circuit probing: opened by ROUTE_CIRCUIT_PUT_OFF messages in a row that the server put off by
@@ -17,7 +19,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ROUTE_CIRCUIT_FAILURES = 5, ROUTE_CIRCUIT_PUT_OFF = 20 };
+enum {
+    ROUTE_CIRCUIT_FAILURES = 5,
+    ROUTE_CIRCUIT_PUT_OFF = 20,
+    ROUTE_PROBES = 20, /* messages, one behind the other, before the next pause */
+};
 
 struct route {
     int64_t pause_max; /* ms */
@@ -27,6 +33,7 @@ struct route {
     bool refused;      /* the login: pauses are longer */
     int64_t next_at;   /* no connection, and no message on a circuit that is open, before */
     int64_t pauses;    /* of growing length so far */
+    unsigned probes;   /* messages that failed since the last of them */
     size_t fewer;      /* connections that the server allows; 0: as many as we like */
     unsigned crowded;  /* in a row that it refused since */
     int64_t more_at;   /* one more than `fewer` is tried */
@@ -51,6 +58,8 @@ bool route_may_send(const struct route *route, int64_t now);
 /* A connection or session failed, and not over a message. Several that fail at once count as one.
  */
 void route_failed(struct route *route, int64_t now, const char *why);
+/* A session was lost over a message: counts as a failure, though it may be the message's. */
+void route_lost(struct route *route, int64_t now, const char *why);
 /* A connection was refused, or ended before it was ready, while `up` (not 0) others were well: the
  * server allows no more than these. Several that are refused together count as one. */
 void route_crowded(struct route *route, int64_t now, size_t up, const char *why);

@@ -18,6 +18,7 @@ enum {
     OUTPUT_HIGH = 256 * 1024, /* stop reading the file */
     OUTPUT_LOW = 64 * 1024,   /* read on */
     PIECE = 32 * 1024,
+    PACE_MIN = 128, /* octets a second of the message that a server has to take */
 };
 
 struct session {
@@ -30,6 +31,14 @@ struct session {
     const char *method; /* of the login; "" before it */
     const char *stage;
     struct event *idle;
+    struct session_deadline {
+        struct event *timer;
+        enum smtp_state state; /* in which it was set, and how many replies had come */
+        uint64_t replies;
+        uint64_t moved; /* octets of ours that had gone out */
+    } deadline;
+    uint64_t written; /* octets of ours */
+    int64_t began;    /* monotonic: the message */
     struct attempt *attempt;
     struct smtp_envelope envelope;
     uint64_t ticket;
@@ -40,11 +49,64 @@ struct session {
     bool over;
 };
 
-/* What the server owes now says how long it may take. */
+/* ---- time-outs ---- */
+
+static uint64_t moved(const struct session *session)
+{
+    return session->written - evbuffer_get_length(stream_output(session->stream));
+}
+
+static void set_deadline(struct session *session)
+{
+    const struct timeval wait = {smtp_patience(session->smtp), 0};
+    session->deadline.state = smtp_state(session->smtp);
+    session->deadline.replies = smtp_replies(session->smtp);
+    session->deadline.moved = moved(session);
+    (void)evtimer_add(session->deadline.timer, &wait);
+}
+
+/* What the server owes now says how long it may take: for the whole of a reply, also when it comes
+ * in drips; a silent line has timed out as well. */
 static void renew_timeout(struct session *session)
 {
-    if (!session->over)
-        stream_set_timeout(session->stream, smtp_patience(session->smtp) * CLOCK_SECOND);
+    const struct session_deadline *deadline = &session->deadline;
+    if (session->over)
+        return;
+    stream_set_timeout(session->stream, smtp_patience(session->smtp) * CLOCK_SECOND);
+    if (smtp_state(session->smtp) == SMTP_READY)
+        (void)evtimer_del(deadline->timer);
+    else if (deadline->state != smtp_state(session->smtp) ||
+             deadline->replies != smtp_replies(session->smtp) ||
+             !evtimer_pending(deadline->timer, NULL))
+        set_deadline(session);
+}
+
+/* Of the message the server owes no reply, but has to take it at a bearable pace. Once it is out,
+ * it may be we who wait, for a commit. */
+static bool takes_it(const struct session *session)
+{
+    uint64_t got = moved(session) - session->deadline.moved;
+    if (smtp_state(session->smtp) != SMTP_BODY)
+        return false;
+    return got >= (uint64_t)smtp_patience(session->smtp) * PACE_MIN ||
+           (session->read_whole && !session->owner.may_end(session->owner.arg, (void *)session));
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+    struct session *session = arg;
+    char why[120];
+    (void)fd;
+    (void)what;
+    if (session->over)
+        return;
+    if (takes_it(session)) {
+        set_deadline(session);
+        return;
+    }
+    (void)snprintf(why, sizeof why, "the server took longer than %d s (%s)",
+                   smtp_patience(session->smtp), session->stage);
+    smtp_lost(session->smtp, why);
 }
 
 /* ---- the message ---- */
@@ -62,6 +124,7 @@ static void end_session(struct session *session, enum smtp_close how, const char
         return;
     session->over = true;
     (void)evtimer_del(session->idle);
+    (void)evtimer_del(session->deadline.timer);
     session->owner.ended(session->owner.arg, session, how, text);
 }
 
@@ -116,6 +179,7 @@ enum smtp_refusal session_begin(struct session *session, struct attempt *attempt
         .client = attempt->client.address[0] != '\0' ? &attempt->client : NULL,
     };
     session->attempt = attempt;
+    session->began = clock_monotonic();
     session->read_whole = false;
     enum smtp_refusal refusal = smtp_start(session->smtp, &session->envelope);
     if (refusal == SMTP_STARTED)
@@ -131,6 +195,7 @@ enum smtp_refusal session_begin(struct session *session, struct attempt *attempt
 static void on_send(void *ctx, const char *bytes, size_t len)
 {
     struct session *session = ctx;
+    session->written += len;
     stream_write(session->stream, bytes, len);
 }
 
@@ -285,10 +350,9 @@ static void on_stream(void *arg, struct stream *stream, enum stream_event event)
             send_body(session);
         break;
     case STREAM_CLOSED:
-        on_data(session);
-        /* fall through */
     case STREAM_FAILED:
     case STREAM_TIMEOUT:
+        on_data(session); /* its last words */
         if (!session->over)
             smtp_lost(session->smtp, stream_error(stream));
         break;
@@ -329,7 +393,8 @@ struct session *session_open(struct event_base *base, struct stream_context *str
     auth_init(&session->auth);
     session->smtp = smtp_new(&config, &smtp_events, session);
     session->idle = evtimer_new(base, on_idle, session);
-    if (!session->smtp || !session->idle)
+    session->deadline.timer = evtimer_new(base, on_deadline, session);
+    if (!session->smtp || !session->idle || !session->deadline.timer)
         abort();
     const struct stream_peer peer = {
         .host = conf->relay.host,
@@ -357,6 +422,7 @@ void session_free(struct session *session)
     auth_free(&session->auth);
     stream_free(session->stream);
     event_free(session->idle);
+    event_free(session->deadline.timer);
     smtp_free(session->smtp);
     conf_free(session->conf);
     free(session);
@@ -395,6 +461,11 @@ bool session_tls_facts(const struct session *session, struct tls_facts *facts)
 bool session_idle(const struct session *session)
 {
     return !session->over && !session->quit_wanted && smtp_state(session->smtp) == SMTP_READY;
+}
+
+bool session_hangs(const struct session *session, int64_t now, int64_t limit)
+{
+    return session->attempt && now - session->began >= limit;
 }
 
 bool session_was_ready(const struct session *session)

@@ -45,7 +45,9 @@ void session_go_on(struct session *session);
 /* Ends it in order as soon as no message is under way. */
 void session_quit(struct session *session);
 
-bool session_idle(const struct session *session);      /* ready and without a message */
+bool session_idle(const struct session *session); /* ready and without a message */
+/* Its message was begun so long ago: it may wait for what never comes. */
+bool session_hangs(const struct session *session, int64_t now, int64_t limit);
 bool session_was_ready(const struct session *session); /* EHLO was answered well */
 bool session_greeted(const struct session *session);   /* by 220, and it is not over */
 bool session_over(const struct session *session);

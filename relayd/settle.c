@@ -41,6 +41,19 @@ static void write_recipient(struct db *db, const struct attempt *attempt,
         ledger_put_recipient(db, attempt->id, r->address, LEDGER_SENT, r->reply);
     else if (verdict->refused_rest)
         ledger_put_recipient(db, attempt->id, r->address, LEDGER_REFUSED, verdict->row.reason);
+    else if (verdict->goes_on && r->answered && r->verdict == SMTP_TEMPORARY)
+        ledger_put_recipient(db, attempt->id, r->address, LEDGER_PUT_OFF, r->reply);
+}
+
+/* Those who had been put off before. */
+static void write_put_off(struct db *db, const struct attempt *attempt,
+                          const struct attempt_verdict *verdict)
+{
+    if (!verdict->goes_on)
+        ledger_forget_put_off(db, attempt->id);
+    for (size_t i = 0; verdict->refused_rest && i < attempt->put_off; i++)
+        ledger_put_recipient(db, attempt->id, attempt->addresses[attempt->count + i],
+                             LEDGER_REFUSED, verdict->row.reason);
 }
 
 static void write_pending(struct db *db, const struct pending *p)
@@ -50,6 +63,7 @@ static void write_pending(struct db *db, const struct pending *p)
         return; /* all have it: the row says enough */
     for (size_t i = 0; i < p->attempt->count; i++)
         write_recipient(db, p->attempt, &p->verdict, i);
+    write_put_off(db, p->attempt, &p->verdict);
 }
 
 /* ---- the files ---- */
@@ -124,6 +138,10 @@ static void tell(struct settle *settle, const struct pending *p)
             KVN("attempts", row->attempts));
         break;
     default:
+        if (p->verdict.goes_on) {
+            LOG(LOG_DETAIL, "goes-on", KV("id", id), KV("reply", row->reason));
+            break;
+        }
         settle->counts.deferred++;
         LOG(LOG_WARN, "deferred", KV("id", id), KV("reply", row->reason),
             KVN("attempts", row->attempts), KV("next", clock_text(row->next_attempt, next)));

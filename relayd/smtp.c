@@ -52,10 +52,22 @@ void smtp_set_state(struct smtp *smtp, enum smtp_state to)
 
 /* ---- endings ---- */
 
+static void lose_transaction(struct smtp *smtp, int code, const char *text)
+{
+    smtp_finish(smtp, &(struct smtp_result){
+                          .outcome = SMTP_SESSION_FAILED,
+                          .command = smtp_pending_command(smtp),
+                          .text = text,
+                          .code = code,
+                          .in_doubt = code == 0 && smtp_in_doubt(smtp),
+                      });
+}
+
 void smtp_close_session(struct smtp *smtp, enum smtp_close how, const char *text)
 {
     if (smtp->state == SMTP_CLOSED)
         return;
+    lose_transaction(smtp, 0, text);
     smtp_set_state(smtp, SMTP_CLOSED);
     smtp->events->closed(smtp->ctx, how, text);
 }
@@ -64,13 +76,7 @@ void smtp_fail_session(struct smtp *smtp, int code, const char *text)
 {
     bool idle = smtp->state == SMTP_READY && (code == 0 || code == 421);
     bool quitting = smtp->state == SMTP_QUIT;
-    smtp_finish(smtp, &(struct smtp_result){
-                          .outcome = SMTP_SESSION_FAILED,
-                          .command = smtp_pending_command(smtp),
-                          .text = text,
-                          .code = code,
-                          .in_doubt = code == 0 && smtp_in_doubt(smtp),
-                      });
+    lose_transaction(smtp, code, text);
     smtp_close_session(smtp,
                        quitting ? SMTP_CLOSED_QUIT
                        : idle   ? SMTP_CLOSED_IDLE
@@ -311,12 +317,26 @@ static void on_quit(struct smtp *smtp, const struct smtp_reply *reply)
 static void on_reply(struct smtp *smtp, const struct smtp_reply *reply)
 {
     smtp_reply_format(reply, smtp->text, sizeof smtp->text);
-    if (smtp_reply_class(reply) == 5 && smtp->state != SMTP_QUIT)
-        smtp->errors++;
+    if (smtp->state != SMTP_QUIT) {
+        smtp->refusals += smtp_reply_class(reply) == 5;
+        smtp->put_offs += smtp_reply_class(reply) == 4;
+    }
+    smtp->replies++;
     if (reply->code == 421)
         fail_reply(smtp, reply);
     else
         states[smtp->state].on_reply(smtp, reply);
+}
+
+/* A reply beyond those that were owed. A server may take its leave at any time. */
+static void on_surplus(struct smtp *smtp, const char *bytes, size_t len)
+{
+    size_t used = 0;
+    if (smtp_reply_feed(&smtp->parser, bytes, len, &used) == SMTP_REPLY_DONE &&
+        smtp->parser.reply.code == 421)
+        on_reply(smtp, &smtp->parser.reply);
+    else
+        smtp_fail_session(smtp, 0, too_early);
 }
 
 /* What lies in these bytes was sent before any command that they lead us to write: a reply beyond
@@ -339,7 +359,7 @@ void smtp_receive(struct smtp *smtp, const char *bytes, size_t len)
         on_reply(smtp, &smtp->parser.reply);
         smtp_reply_reset(&smtp->parser);
         if (--due == 0 && at < len && smtp->state != SMTP_CLOSED && smtp->state != SMTP_SECURING) {
-            smtp_fail_session(smtp, 0, too_early);
+            on_surplus(smtp, bytes + at, len - at);
             return;
         }
     }
@@ -376,7 +396,12 @@ const struct smtp_extensions *smtp_offers(const struct smtp *smtp)
 
 unsigned smtp_errors(const struct smtp *smtp)
 {
-    return smtp->errors;
+    return smtp->refusals + smtp->put_offs;
+}
+
+uint64_t smtp_replies(const struct smtp *smtp)
+{
+    return smtp->replies;
 }
 
 struct smtp *smtp_new(const struct smtp_config *config, const struct smtp_events *events, void *ctx)

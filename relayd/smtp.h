@@ -9,11 +9,13 @@
  * Events are called from within the functions below; they may call smtp_start, smtp_quit and
  * smtp_body*, but not smtp_free.
  *
- * The budget: every 5xx that the server answers counts, and never more commands are in flight than
- * errors are still allowed; when they are used up, the session ends by QUIT after the transaction.
- * So a server which drops clients after N errors (Exchange: 5) sees at most `max_errors`, plus one
- * when it refuses a message after its DATA. Recipients that were not asked about for this reason,
- * or because the server wants no more of them in one transaction, get no `recipient` event. */
+ * The budget: every 5xx that the server answers counts, and every 4xx since it last took a message
+ * (Postfix: "errors without delivering mail"); and never more commands are in flight than errors
+ * are still allowed; when they are used up, the session ends by QUIT after the transaction. So a
+ * server which drops clients after N errors (Exchange: 5) sees at most `max_errors`, plus one when
+ * it refuses a message after its DATA. Recipients that were not asked about for this reason, or
+ * because the server wants no more of them in one transaction, get no `recipient` event; the first
+ * is always asked about. */
 #ifndef RELAYD_SMTP_H
 #define RELAYD_SMTP_H
 
@@ -170,6 +172,7 @@ const char *smtp_state_name(enum smtp_state state);
 /* Seconds that the server may take for what it owes now (RFC 5321, 4.5.3.2). */
 int smtp_patience(const struct smtp *smtp);
 const struct smtp_extensions *smtp_offers(const struct smtp *smtp);
-unsigned smtp_errors(const struct smtp *smtp); /* 5xx so far */
+unsigned smtp_errors(const struct smtp *smtp);  /* that count in the budget, so far */
+uint64_t smtp_replies(const struct smtp *smtp); /* whole ones so far */
 
 #endif

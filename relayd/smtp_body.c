@@ -23,10 +23,9 @@ void smtp_begin_body(struct smtp *smtp)
 static bool may_send_chunk(const struct smtp *smtp)
 {
     size_t window = CHUNKS_AT_ONCE;
-    if (smtp->errors >= smtp->max_errors)
-        window = 1;
-    else if (smtp->max_errors - smtp->errors < window)
-        window = smtp->max_errors - smtp->errors;
+    size_t budget = smtp_budget(smtp);
+    if (budget < window)
+        window = budget > 0 ? budget : 1;
     return smtp->chunks_sent - smtp->chunks_answered < window;
 }
 

@@ -17,7 +17,9 @@ struct smtp {
     void *ctx;
     char helo[SMTP_HELO_MAX + 1];
     unsigned max_errors;
-    unsigned errors;
+    unsigned refusals; /* 5xx */
+    unsigned put_offs; /* 4xx since a message was taken */
+    uint64_t replies;
     bool lmtp;
     bool xclient, xforward;
     bool starttls;
@@ -68,6 +70,13 @@ struct smtp {
     char out[SMTP_OUT_MAX];
     size_t out_len;
 };
+
+/* Errors that the server may still see in this session. */
+static inline unsigned smtp_budget(const struct smtp *smtp)
+{
+    unsigned used = smtp->refusals + smtp->put_offs;
+    return used < smtp->max_errors ? smtp->max_errors - used : 0;
+}
 
 /* smtp.c */
 void smtp_set_state(struct smtp *smtp, enum smtp_state to);

@@ -23,6 +23,8 @@ void smtp_finish(struct smtp *smtp, const struct smtp_result *result)
     if (!smtp->active)
         return;
     smtp->active = false;
+    if (result->outcome == SMTP_DELIVERED)
+        smtp->put_offs = 0;
     if (smtp->refused && result->outcome == SMTP_SESSION_FAILED)
         result = &smtp->result; /* a server that refuses it and hangs up has said what it thinks */
     smtp->events->result(smtp->ctx, result);
@@ -78,15 +80,16 @@ static bool put_mail(struct smtp *smtp)
 static bool may_send(const struct smtp *smtp)
 {
     size_t window = 1;
-    if (smtp_extensions_has(&smtp->offers, SMTP_EXT_PIPELINING) && smtp->errors < smtp->max_errors)
-        window = smtp->max_errors - smtp->errors;
+    if (smtp_extensions_has(&smtp->offers, SMTP_EXT_PIPELINING) && smtp_budget(smtp) > 0)
+        window = smtp_budget(smtp);
     return smtp->sent - smtp->answered < window;
 }
 
-/* True when RCPTs are still to be written. With the budget used up, no refusal more is risked. */
+/* True when RCPTs are still to be written. With the budget used up, no refusal more is risked, but
+ * that of the first: else nobody would ever be asked about. */
 static bool more_recipients(const struct smtp *smtp)
 {
-    return smtp->next < smtp->envelope.count && smtp->errors < smtp->max_errors;
+    return smtp->next < smtp->envelope.count && (smtp_budget(smtp) > 0 || smtp->asked == 0);
 }
 
 /* The recipient at or behind `from` that can be asked about. */
@@ -139,7 +142,7 @@ void smtp_end_transaction(struct smtp *smtp, const struct smtp_result *result, b
     smtp_finish(smtp, result);
     if (smtp->state == SMTP_CLOSED)
         return;
-    if (smtp->errors >= smtp->max_errors || smtp->leave) {
+    if (smtp_budget(smtp) == 0 || smtp->leave) {
         smtp_put_simple(smtp, "QUIT", SMTP_QUIT);
     } else if (reset) {
         smtp_put_simple(smtp, "RSET", SMTP_RSET);
@@ -166,12 +169,12 @@ struct smtp_result smtp_no_recipient(const struct smtp *smtp)
         .outcome = SMTP_NO_RECIPIENT, .command = "RCPT", .text = smtp->text};
 }
 
-/* Also a lone 552 to RCPT means "too many recipients" (RFC 5321, 4.5.3.1.10); with another enhanced
- * code it means what it says. */
-static bool means_too_many(const struct smtp_reply *reply)
+/* Behind a recipient that was accepted also a lone 552 means "too many recipients" (RFC 5321,
+ * 4.5.3.1.10); with another enhanced code it means what it says. */
+static bool means_too_many(const struct smtp *smtp, const struct smtp_reply *reply)
 {
     const int *enhanced = reply->enhanced;
-    return (reply->code == 452 || reply->code == 552) &&
+    return smtp->accepted > 0 && (reply->code == 452 || reply->code == 552) &&
            (enhanced[0] == 0 || (enhanced[1] == 5 && enhanced[2] == 3));
 }
 
@@ -179,9 +182,7 @@ enum smtp_verdict smtp_verdict_of(const struct smtp_reply *reply)
 {
     if (smtp_reply_class(reply) == 2)
         return SMTP_ACCEPTED;
-    if (smtp_reply_class(reply) != 5 || means_too_many(reply))
-        return SMTP_TEMPORARY;
-    return SMTP_PERMANENT;
+    return smtp_reply_class(reply) == 5 ? SMTP_PERMANENT : SMTP_TEMPORARY;
 }
 
 static void on_mail_reply(struct smtp *smtp, const struct smtp_reply *reply)
@@ -200,11 +201,11 @@ static void on_rcpt_reply(struct smtp *smtp, const struct smtp_reply *reply)
     if (smtp->refused)
         return;
     enum smtp_verdict verdict = smtp_verdict_of(reply);
+    if (means_too_many(smtp, reply))
+        return; /* it was not asked for itself: the next transaction is for it */
     if (verdict == SMTP_ACCEPTED) {
         smtp->accepted++;
         smtp_add_taker(smtp, index);
-    } else if (smtp->accepted > 0 && means_too_many(reply)) {
-        return; /* it was not asked for itself: the next transaction is for it */
     }
     smtp->events->recipient(smtp->ctx, index, verdict, smtp->text);
 }
@@ -248,10 +249,11 @@ static void on_data_reply(struct smtp *smtp, const struct smtp_reply *reply)
     smtp_end_transaction(smtp, &result, !smtp->refused || smtp->forwarded);
 }
 
-/* Answers to MAIL that are about the session: out of step, or something is to be done before. */
-static bool is_about_session(int code)
+/* Answers that are about the session: it has to log in, or use TLS, before; or, to MAIL, it is out
+ * of step. */
+static bool is_about_session(int code, size_t command)
 {
-    return code == 503 || code == 530 || code == 535 || code == 538;
+    return code == 530 || code == 535 || code == 538 || (code == 503 && command == 0);
 }
 
 void smtp_on_envelope(struct smtp *smtp, const struct smtp_reply *reply)
@@ -261,7 +263,7 @@ void smtp_on_envelope(struct smtp *smtp, const struct smtp_reply *reply)
         smtp_fail_session(smtp, reply->code, "unexpected 3xx reply");
         return;
     }
-    if (command == 0 && is_about_session(reply->code)) {
+    if (!smtp->refused && is_about_session(reply->code, command)) {
         smtp_fail_session(smtp, reply->code, smtp->text);
         return;
     }

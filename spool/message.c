@@ -334,7 +334,7 @@ static bool pass_over(struct message_reader *r, struct error *err)
     char away[4096];
     while (r->done < r->top.skip) {
         uint64_t left = r->top.skip - r->done;
-        size_t got;
+        size_t got = 0;
         if (!read_file(r, away, left < sizeof away ? (size_t)left : sizeof away, &got, err))
             return false;
         if (got == 0)
@@ -361,7 +361,7 @@ bool message_read(struct message_reader *r, void *buf, size_t n, size_t *got, st
     }
     if (!pass_over(r, err))
         return false;
-    size_t raw;
+    size_t raw = 0;
     do {
         if (!read_file(r, buf, n, &raw, err))
             return false;

@@ -64,28 +64,34 @@ static bool damaged(const char *name, struct error *err)
     return error_set(err, ERROR_PERMANENT, "damaged: %s is not as it was written", name);
 }
 
-static bool read_file(int fd, const char *name, char **text, size_t *n, struct error *err)
+/* The whole file in malloc'd memory, with a NUL behind it; NULL on failure. */
+static char *read_file(int fd, const char *name, size_t *n, struct error *err)
 {
     struct stat st;
-    if (fstat(fd, &st) < 0)
-        return error_errno(err, "%s", name);
-    if (!S_ISREG(st.st_mode) || st.st_size > TOP_MAX + FIRST_MAX)
-        return damaged(name, err);
-    *text = malloc((size_t)st.st_size + 1);
-    if (*text == NULL)
-        abort();
-    for (*n = 0; *n < (size_t)st.st_size;) {
-        ssize_t got = read(fd, *text + *n, (size_t)st.st_size - *n);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0) {
-            free(*text);
-            return got < 0 ? error_errno(err, "%s", name) : damaged(name, err);
-        }
-        *n += (size_t)got;
+    if (fstat(fd, &st) < 0) {
+        (void)error_errno(err, "%s", name);
+        return NULL;
     }
-    (*text)[*n] = '\0';
-    return true;
+    size_t size = (size_t)st.st_size;
+    if (!S_ISREG(st.st_mode) || size > TOP_MAX + FIRST_MAX) {
+        (void)damaged(name, err);
+        return NULL;
+    }
+    char *text = malloc(size + 1);
+    if (text == NULL)
+        abort();
+    ssize_t got = pread(fd, text, size, 0);
+    if (got == (ssize_t)size) {
+        text[size] = '\0';
+        *n = size;
+        return text;
+    }
+    if (got < 0)
+        (void)error_errno(err, "%s", name);
+    else
+        (void)damaged(name, err);
+    free(text);
+    return NULL;
 }
 
 /* The line that we would write of what it claims to be has to stand there. */
@@ -112,17 +118,17 @@ static bool parse(const char *text, size_t n, const char *id, struct top *top)
 
 bool top_read(const struct spool *spool, const char *id, struct top *top, struct error *err)
 {
-    char name[SPOOL_NAME_SIZE], *text = NULL;
+    char name[SPOOL_NAME_SIZE];
     size_t n = 0;
     int fd = openat(spool_fd(spool, SPOOL_OUTGOING), spool_name(name, id, SUFFIX),
                     O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return error_errno(err, "%s", name);
-    bool ok = read_file(fd, name, &text, &n, err);
+    char *text = read_file(fd, name, &n, err);
     (void)close(fd);
-    if (!ok)
+    if (text == NULL)
         return false;
-    ok = parse(text, n, id, top) || damaged(name, err);
+    bool ok = parse(text, n, id, top) || damaged(name, err);
     free(text);
     return ok;
 }

@@ -34,7 +34,14 @@ ODD = {
     "closed": CLOSE,
     "reset": RESET,
 }
-WHERE = {"greeting": "GREETING", "EHLO": "EHLO *", "MAIL": "MAIL *", "RCPT": "RCPT *", "DATA": "DATA"}
+WHERE = {
+    "greeting": "GREETING",
+    "EHLO": "EHLO *",
+    "MAIL": "MAIL *",
+    "RCPT": "RCPT *",
+    "DATA": "DATA",
+    "the message": ".",
+}
 ONCE = {f"{odd} to {at}": {WHERE[at]: reply} for odd, reply in ODD.items() for at in WHERE}
 ONCE |= {
     "greeting 521": {"GREETING": [b"521 no mail here\r\n", CLOSE]},

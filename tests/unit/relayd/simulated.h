@@ -24,6 +24,8 @@ enum sim_mood {
     SIM_BUSY,     /* greets by 421 */
     SIM_HANGS_UP, /* on MAIL */
     SIM_DIES,     /* over the whole message, before it answers */
+    SIM_HANGS,    /* the same, and does not even hang up */
+    SIM_LATER,    /* 451 to the whole message */
 };
 
 static struct {
@@ -38,7 +40,8 @@ static struct {
     unsigned short mails[SIM_MESSAGES], bodies[SIM_MESSAGES], copies[SIM_MESSAGES];
     int order[SIM_MESSAGES]; /* of the MAIL commands */
     size_t ordered;
-    bool (*later)(int number); /* 451 to this one, this time */
+    bool (*later)(int number);            /* 451 to this one, this time */
+    enum sim_mood (*mood_of)(int number); /* over this one, while the mood is well */
     struct stream *streams;
 } sim;
 
@@ -109,11 +112,21 @@ static inline void sim_say(struct stream *stream, const char *text)
     (void)evbuffer_add(stream->in, text, strlen(text));
 }
 
+static inline enum sim_mood sim_mood_over(const struct stream *stream)
+{
+    return sim.mood == SIM_WELL && sim.mood_of ? sim.mood_of(stream->number) : sim.mood;
+}
+
 static inline void sim_take(struct stream *stream)
 {
+    enum sim_mood mood = sim_mood_over(stream);
     stream->in_body = false;
-    if (sim.mood == SIM_DIES) {
+    if (mood == SIM_DIES) {
         stream->hangs_up = true;
+    } else if (mood == SIM_LATER) {
+        sim_say(stream, "451 4.3.0 later\r\n");
+    } else if (mood == SIM_HANGS) {
+        return;
     } else if (sim.later && sim.later(stream->number)) {
         sim_say(stream, "451 4.7.1 later\r\n");
     } else {
@@ -138,7 +151,7 @@ static inline void sim_command(struct stream *stream, const char *line)
         {"QUIT", "221 2.0.0 bye\r\n"},
     };
     (void)sscanf(line, "MAIL FROM:<n%d@", &stream->number);
-    if (sim.mood == SIM_HANGS_UP && strncmp(line, "MAIL", 4) == 0) {
+    if (sim_mood_over(stream) == SIM_HANGS_UP && strncmp(line, "MAIL", 4) == 0) {
         stream->hangs_up = true;
         return;
     }

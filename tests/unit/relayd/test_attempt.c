@@ -118,6 +118,12 @@ static void test_verdicts(void **state)
         {"?", SMTP_MESSAGE_PERMANENT, "550 sender", ATTEMPT_REJECTED, 550, "550 sender"},
         {"+", SMTP_MESSAGE_TEMPORARY, "451 later", ATTEMPT_DEFERRED, 451, "451 later"},
         {"?", SMTP_SESSION_FAILED, "421 bye", ATTEMPT_AGAIN, 0, ""},
+        {"+", SMTP_SESSION_FAILED, "421 bye", ATTEMPT_AGAIN, 0, ""},
+        {"-", SMTP_SESSION_FAILED, "reset", ATTEMPT_REJECTED, 550, "550 5.1.1 no such user"},
+        {"--", SMTP_SESSION_FAILED, "421 bye", ATTEMPT_REJECTED, 550, "550 5.1.1 no such user"},
+        {"+-", SMTP_SESSION_FAILED, "421 bye", ATTEMPT_DEFERRED, 421, "421 bye"},
+        {"~", SMTP_SESSION_FAILED, "421 bye", ATTEMPT_DEFERRED, 421, "421 bye"},
+        {"~~?", SMTP_NO_RECIPIENT, "450", ATTEMPT_DEFERRED, 450, "450 grey"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct attempt_verdict v = decide(rows[i].answers, rows[i].outcome, rows[i].text);
@@ -125,7 +131,9 @@ static void test_verdicts(void **state)
         assert_int_equal(v.end, rows[i].end);
         assert_int_equal(v.row.code, rows[i].code);
         assert_string_equal(v.row.reason, rows[i].reason);
-        assert_int_equal(v.row.attempts, v.end == ATTEMPT_AGAIN ? 0 : 1);
+        assert_int_equal(v.row.attempts, v.end == ATTEMPT_AGAIN || v.goes_on ? 0 : 1);
+        assert_int_equal(v.goes_on,
+                         strchr(rows[i].answers, '?') != NULL && v.end == ATTEMPT_DEFERRED);
         assert_int_equal(v.row.first_at, now);
         assert_string_equal(v.row.sender, "a@origin.example");
         assert_int_equal(v.row.size, 21);
@@ -136,7 +144,8 @@ static void test_unasked_go_on_at_once(void **state)
 {
     (void)state;
     assert_int_equal(decide("-?", SMTP_NO_RECIPIENT, "550").row.next_attempt, now);
-    assert_true(decide("-~?", SMTP_NO_RECIPIENT, "550").row.next_attempt > now);
+    assert_int_equal(decide("-~?", SMTP_NO_RECIPIENT, "550").row.next_attempt, now);
+    assert_true(decide("-~", SMTP_NO_RECIPIENT, "550").row.next_attempt > now);
 }
 
 static void test_lost_sessions(void **state)
@@ -193,7 +202,9 @@ static void test_a_server_that_is_down_expires_nothing(void **state)
     down.down = true;
     attempt_decide(attempt, &lost, &down, now, &verdict);
     assert_int_equal(verdict.end, ATTEMPT_DEFERRED);
-    assert_in_range(verdict.row.next_attempt - now, CLOCK_HOUR * 3 / 4, CLOCK_HOUR * 5 / 4);
+    assert_in_range(verdict.row.next_attempt - now, CLOCK_MINUTE * 3 / 4, CLOCK_MINUTE * 5 / 4);
+    assert_int_equal(verdict.row.attempts, 40);
+    assert_int_equal(attempt_waited(&verdict.row, now + CLOCK_DAY), 9 * CLOCK_DAY);
     attempt_decide(attempt, &lost, &policy, now, &verdict);
     assert_int_equal(verdict.end, ATTEMPT_REJECTED);
     attempt_free(attempt);

@@ -50,13 +50,13 @@ static void test_scan_finds_files(void **state)
     char a[ID_SIZE], b[ID_SIZE], id[ID_SIZE];
     place_file(&place, a);
     place_file(&place, b);
-    assert_false(queue_take(queue, QUEUE_BY_TURNS, id));
+    assert_false(queue_take(queue, id));
     refill(0);
     assert_int_equal(queue_ready(queue), 2);
-    assert_true(queue_take(queue, QUEUE_BY_TURNS, id));
+    assert_true(queue_take(queue, id));
     assert_true(strcmp(id, a) == 0 || strcmp(id, b) == 0);
-    assert_true(queue_take(queue, QUEUE_BY_TURNS, id));
-    assert_false(queue_take(queue, QUEUE_BY_TURNS, id));
+    assert_true(queue_take(queue, id));
+    assert_false(queue_take(queue, id));
     assert_int_equal(queue_taken(queue), 2);
 }
 
@@ -69,7 +69,7 @@ static void test_no_id_twice(void **state)
     queue_push(queue, a);
     refill(0);
     assert_int_equal(queue_ready(queue), 1);
-    assert_true(queue_take(queue, QUEUE_BY_TURNS, id));
+    assert_true(queue_take(queue, id));
     queue_push(queue, a); /* in flight */
     queue_scan(queue);
     refill(0);
@@ -81,21 +81,27 @@ static void test_no_id_twice(void **state)
     assert_int_equal(queue_taken(queue), 0);
 }
 
-static void test_again_comes_first(void **state)
+static void test_again_comes_last(void **state)
 {
     (void)state;
-    char a[ID_SIZE], b[ID_SIZE], id[ID_SIZE];
+    char a[ID_SIZE], b[ID_SIZE], c[ID_SIZE], id[ID_SIZE];
     place_file(&place, a);
     place_file(&place, b);
     queue_push(queue, a);
     queue_push(queue, b);
-    assert_true(queue_take(queue, QUEUE_BY_TURNS, id));
+    assert_true(queue_take(queue, id));
     assert_string_equal(id, a);
-    assert_int_equal(queue_again(queue, a), 1);
+    assert_int_equal(queue_again(queue, a, id_time(b) + 1), 1);
     assert_int_equal(queue_losses(queue, a), 1);
-    assert_true(queue_take(queue, QUEUE_BY_TURNS, id));
+    assert_true(queue_take(queue, id));
+    assert_string_equal(id, b);
+    assert_true(queue_take(queue, id));
     assert_string_equal(id, a);
-    assert_int_equal(queue_again(queue, a), 2);
+    assert_int_equal(queue_again(queue, a, id_time(a) + 1000), 2);
+    place_file(&place, c);
+    queue_push(queue, c);
+    assert_true(queue_take(queue, id));
+    assert_string_equal(id, c);
 }
 
 static void test_settled_is_not_sent(void **state)
@@ -127,7 +133,7 @@ static void test_deferred_waits(void **state)
     queue_push(queue, a);
     assert_int_equal(queue_ready(queue), 0);
     refill(1000);
-    assert_true(queue_take(queue, QUEUE_BY_TURNS, id));
+    assert_true(queue_take(queue, id));
     assert_string_equal(id, a);
     refill(2000); /* its row still says due */
     assert_int_equal(queue_ready(queue), 0);
@@ -146,29 +152,11 @@ static void test_neither_starves(void **state)
     refill(100);
     assert_int_equal(queue_ready(queue), 40);
     for (int i = 0; i < 10; i++) {
-        assert_true(queue_take(queue, QUEUE_BY_TURNS, id));
+        assert_true(queue_take(queue, id));
         if (strcmp(id, due[19 - seen_due]) == 0) /* the longest due first */
             seen_due++;
     }
     assert_int_equal(seen_due, 2);
-}
-
-/* On an open circuit: a deferred message proves little. */
-static void test_fresh_first(void **state)
-{
-    (void)state;
-    char id[ID_SIZE], due[ID_SIZE];
-    place_file(&place, due);
-    place_row(&place, due, LEDGER_DEFERRED, 1);
-    for (int i = 0; i < 12; i++)
-        place_file(&place, id);
-    refill(100);
-    for (int i = 0; i < 12; i++) {
-        assert_true(queue_take(queue, QUEUE_FRESH_FIRST, id));
-        assert_string_not_equal(id, due);
-    }
-    assert_true(queue_take(queue, QUEUE_FRESH_FIRST, id));
-    assert_string_equal(id, due);
 }
 
 /* Each kind by its time, in whatever order they were found. */
@@ -186,7 +174,7 @@ static void test_order_of_time(void **state)
         queue_push(queue, fresh[i]);
     refill(FILES);
     int next_fresh = 0, next_due = 1;
-    while (queue_take(queue, QUEUE_BY_TURNS, id)) {
+    while (queue_take(queue, id)) {
         if (next_fresh < FILES && strcmp(id, fresh[next_fresh]) == 0) {
             next_fresh++;
             continue;
@@ -217,14 +205,14 @@ static void test_held_stays_out(void **state)
     queue_scan(queue);
     refill(1);
     queue_push(queue, a);
-    assert_true(queue_take(queue, QUEUE_BY_TURNS, id));
+    assert_true(queue_take(queue, id));
     assert_string_equal(id, c);
     assert_false(queue_drop(queue, c)); /* taken */
-    assert_false(queue_take(queue, QUEUE_BY_TURNS, id));
+    assert_false(queue_take(queue, id));
     assert_true(ledger_release(place.db, a) && ledger_release(place.db, b));
     queue_scan(queue);
     refill(1);
-    assert_true(queue_take(queue, QUEUE_BY_TURNS, id) && queue_take(queue, QUEUE_BY_TURNS, id));
+    assert_true(queue_take(queue, id) && queue_take(queue, id));
 }
 
 static void test_window_is_bounded(void **state)
@@ -235,7 +223,7 @@ static void test_window_is_bounded(void **state)
     for (int i = 0; i < FILES; i++)
         place_file(&place, id);
     size_t taken = 0, most = 0;
-    while (refill(0), queue_take(queue, QUEUE_BY_TURNS, id)) {
+    while (refill(0), queue_take(queue, id)) {
         struct error err;
         size_t ready = queue_ready(queue);
         most = ready > most ? ready : most;
@@ -260,7 +248,7 @@ static void test_push_beyond_the_window_is_found_later(void **state)
     }
     assert_int_equal(queue_ready(queue), QUEUE_FRESH_MAX);
     int taken = 0;
-    while (refill(0), queue_take(queue, QUEUE_BY_TURNS, id))
+    while (refill(0), queue_take(queue, id))
         taken++;
     assert_int_equal(taken, FILES);
 }
@@ -285,11 +273,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_scan_finds_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_id_twice, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_again_comes_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_again_comes_last, setup, teardown),
         cmocka_unit_test_setup_teardown(test_settled_is_not_sent, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deferred_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_neither_starves, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_fresh_first, setup, teardown),
         cmocka_unit_test_setup_teardown(test_order_of_time, setup, teardown),
         cmocka_unit_test_setup_teardown(test_held_stays_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_window_is_bounded, setup, teardown),

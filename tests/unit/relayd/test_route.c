@@ -95,6 +95,7 @@ static void test_put_off_opens_the_circuit(void **state)
     assert_true(route_may_send(&route, route.next_at));
     route_put_off(&route, route.next_at, true, "451 later");
     assert_int_equal(downs, 1);
+    assert_true(route_may_send(&route, next_at)); /* the next message is tried at once */
     route_well(&route);
     assert_int_equal(ups, 1);
 }
@@ -119,8 +120,50 @@ static void test_a_second_attempt_is_a_probe_too(void **state)
     for (int i = 0; i < ROUTE_CIRCUIT_PUT_OFF; i++)
         route_put_off(&route, 1000, true, "451 later");
     int64_t probe_at = route.next_at;
-    route_put_off(&route, probe_at, false, "451 later");
+    for (int i = 0; i < ROUTE_PROBES; i++) {
+        assert_true(route_may_send(&route, probe_at));
+        route_put_off(&route, probe_at, false, "451 later");
+    }
     assert_true(route.next_at > probe_at);
+}
+
+/* The server answers EHLO, and ends one session after the other over its message. */
+static void test_lost_over_messages(void **state)
+{
+    (void)state;
+    struct route route;
+    int64_t now = 1000, begin = 0;
+    unsigned tried = 0;
+    route_init(&route, CLOCK_HOUR);
+    for (int i = 0; i < 10; i++)
+        route_lost(&route, now, "reset"); /* together */
+    assert_int_equal(route.failures, 1);
+    assert_false(route_may_send(&route, now));
+    for (; tried < 500; tried++) {
+        now = now < route.next_at ? route.next_at : now;
+        if (tried == 100)
+            begin = now;
+        route_lost(&route, now, "reset");
+    }
+    assert_int_equal(route_circuit(&route), ROUTE_OPEN); /* so nothing expires meanwhile */
+    assert_int_equal(downs, 1);
+    assert_in_range(now - begin, 400 / ROUTE_PROBES * 11 * CLOCK_SECOND,
+                    400 / ROUTE_PROBES * 19 * CLOCK_SECOND);
+    route_failed(&route, route.next_at + 1, "refused"); /* now it is the server */
+    int64_t at = route.next_at;
+    assert_false(route_may_send(&route, at - 1));
+    route_failed(&route, at, "refused");
+    assert_true(route.next_at > at);
+}
+
+static void test_a_password_refused_many_times_at_once(void **state)
+{
+    (void)state;
+    struct route route;
+    route_init(&route, CLOCK_HOUR);
+    for (int i = 0; i < 10; i++)
+        route_refused(&route, 1000, "535 no");
+    assert_in_range(route.next_at - 1000, 45 * CLOCK_SECOND, 75 * CLOCK_SECOND);
 }
 
 static void test_circuit_says_what_opened_it(void **state)
@@ -239,6 +282,8 @@ int main(void)
         cmocka_unit_test_setup(test_put_off_opens_the_circuit, setup),
         cmocka_unit_test_setup(test_one_message_opens_nothing, setup),
         cmocka_unit_test_setup(test_a_second_attempt_is_a_probe_too, setup),
+        cmocka_unit_test_setup(test_lost_over_messages, setup),
+        cmocka_unit_test_setup(test_a_password_refused_many_times_at_once, setup),
         cmocka_unit_test_setup(test_circuit_says_what_opened_it, setup),
         cmocka_unit_test_setup(test_one_success_breaks_the_row, setup),
         cmocka_unit_test_setup(test_retry_is_now, setup),
