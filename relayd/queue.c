@@ -3,6 +3,7 @@
  * found again, by the scan that goes on or by the next one. */
 #include "relayd/queue.h"
 
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "relayd/ledger.h"
 
@@ -41,6 +42,7 @@ struct queue {
     struct spool_scan *scan;
     bool scan_wanted;
     struct timespec scanned; /* the directory's mtime when the last scan began */
+    bool in_doubt;           /* it was so new that a later change may bear the same time */
     unsigned turn;
     size_t taken;
 };
@@ -172,10 +174,17 @@ static void dir_time(const struct queue *queue, struct timespec *time)
         *time = st.st_mtim;
 }
 
-static bool begin_scan(struct queue *queue)
+static bool is_new(struct timespec time, int64_t now)
+{
+    int64_t age = now - ((int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000);
+    return age > -CLOCK_SECOND && age < CLOCK_SECOND;
+}
+
+static bool begin_scan(struct queue *queue, int64_t now)
 {
     struct error err;
     dir_time(queue, &queue->scanned);
+    queue->in_doubt = is_new(queue->scanned, now);
     queue->scan = spool_scan_begin(queue->spool, SPOOL_OUTGOING, &err);
     if (queue->scan)
         queue->scan_wanted = false;
@@ -209,7 +218,7 @@ bool queue_refill(struct queue *queue, int64_t now)
         ledger_each_due(queue->db, now, add_due, queue);
     if (!room_to_scan(queue))
         return false;
-    if (queue->scan || (queue->scan_wanted && begin_scan(queue)))
+    if (queue->scan || (queue->scan_wanted && begin_scan(queue, now)))
         step_scan(queue);
     return queue->scan && room_to_scan(queue);
 }
@@ -220,7 +229,8 @@ bool queue_stale(const struct queue *queue)
     if (queue->scan)
         return false;
     dir_time(queue, &time);
-    return time.tv_sec != queue->scanned.tv_sec || time.tv_nsec != queue->scanned.tv_nsec;
+    return queue->in_doubt || time.tv_sec != queue->scanned.tv_sec ||
+           time.tv_nsec != queue->scanned.tv_nsec;
 }
 
 /* ---- giving out ---- */

@@ -34,7 +34,9 @@ void queue_scan(struct queue *queue);
 /* Does a bounded piece of the reading. True: there is more to do, and room for it. `now` is the
  * wall clock. */
 bool queue_refill(struct queue *queue, int64_t now);
-/* Has outgoing/ changed since the last scan began, with no scan under way? One fstat(2). */
+/* May outgoing/ have changed since the last scan began, with no scan under way? One fstat(2). A
+ * file system's clock is coarse (4 ms and more), so that a change which was new when the scan began
+ * may hide a later one: then it is yes once more. */
 bool queue_stale(const struct queue *queue);
 
 /* The next message to relay; false when the window is empty. */

@@ -1,4 +1,5 @@
 /* The window on a real spool directory and a real ledger. */
+#include "lib/clock.h"
 #include "relayd/queue.h"
 #include "tests/unit/relayd/place.h"
 
@@ -268,6 +269,32 @@ static void test_stale(void **state)
     assert_false(queue_stale(queue));
 }
 
+static void set_outgoing_time(const struct timespec *time)
+{
+    const struct timespec times[2] = {*time, *time};
+    assert_int_equal(futimens(spool_fd(place.spool, SPOOL_OUTGOING), times), 0);
+}
+
+/* Two changes in one tick of the file system's clock, and the scan began between them. */
+static void test_second_change_of_one_time(void **state)
+{
+    (void)state;
+    char id[ID_SIZE];
+    const struct timespec tick = {.tv_sec = 1000000000};
+    const int64_t now = 1000000000 * CLOCK_SECOND;
+    place_file(&place, id);
+    set_outgoing_time(&tick);
+    refill(now + 3);
+    assert_int_equal(queue_ready(queue), 1);
+    place_file(&place, id);
+    set_outgoing_time(&tick);
+    assert_true(queue_stale(queue));
+    queue_scan(queue);
+    refill(now + 2 * CLOCK_SECOND);
+    assert_int_equal(queue_ready(queue), 2);
+    assert_false(queue_stale(queue)); /* nothing can bear that time any more */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +310,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_push_beyond_the_window_is_found_later, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_stale, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_second_change_of_one_time, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
