@@ -5,6 +5,7 @@ import smtplib
 
 import pytest
 
+from tests.harness import process
 from tests.harness.mail import as_delivered, corpus, normalised, odd_shapes
 from tests.harness.popferry import parse_event
 from tests.harness.process import wait_for
@@ -36,6 +37,14 @@ def submit(port, messages, recipient):
             assert smtp.docmd("DATA")[0] == 354
             smtp.send(re.sub(rb"(?m)^\.", b"..", normalised(raw)) + b".\r\n")
             assert smtp.getreply()[0] == 250
+
+
+def test_a_port_is_given_out_once(monkeypatch):
+    """Although nobody listens on it yet: two Postfixes would share the connections to it."""
+    port = process.free_port()
+    draws = iter([port, *range(10_000, 30_000)])
+    monkeypatch.setattr(process.random, "randrange", lambda *_: next(draws))
+    assert process.free_port() != port
 
 
 def test_dovecot_serves_what_was_dropped(pop3):

@@ -38,6 +38,7 @@ def test_random_bodies(make_ferry, place, chunking):
         smtp.settle()
         assert_same(mail, smtp.messages("acc"))
         assert not smtp.protocol_errors()
+        assert ferry.setbacks() == smtp.setbacks() == []  # one costs a minute
         ferry.stop("relayd")  # its session is told of in the log when it ends
         verb = "bdat" if chunking else "data"
         wait_for(lambda: f" {verb}={COUNT} " in smtp.log(), what=f"{COUNT} by {verb}")

@@ -122,6 +122,12 @@ class Popferry:
     def badmail(self):
         return self.ctl_json("badmail", "list")
 
+    def setbacks(self):
+        """Log lines in which a daemon warns of something, such as a session that failed, or a message
+        put off: it is tried again no sooner than retry-min says."""
+        lines = (line for name in DAEMONS for line in self.log(name).splitlines())
+        return [line for line in lines if (parse_event(line) or {}).get("level") in ("warning", "alarm")]
+
     # processes
 
     def start(self, *names):
@@ -202,7 +208,7 @@ class Popferry:
         try:
             wait_for(lambda: self.in_flight() == 0, deadline, "the spool to drain")
         except Timeout as late:
-            raise Timeout(f"{late}: {self.counts()}") from None
+            raise Timeout("\n".join([f"{late}: {self.counts()}", *self.setbacks()])) from None
 
     def wait_badmail(self, count, deadline=30.0):
         """Wait until `badmail list` names `count` messages; the list."""

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .mail import as_delivered, strip_delivery_headers
-from .process import Process, free_port, wait_for, wait_listening
+from .process import Process, Timeout, free_port, wait_for, wait_listening
 
 DOMAIN = "corp.example"
 _MASTER_PROGRAM = "/usr/lib/postfix/sbin/master"
@@ -117,6 +117,8 @@ _PROTOCOL_ERROR = re.compile(
     r"|non-SMTP command|: 50[0-4] |: 521 |: 555 | 5\.5\.\d |bare <LF>|Illegal address syntax"
     r"|disconnect from .*\b(?:ehlo|mail|rset|quit|noop|unknown)=\d+/\d+"
 )
+
+_SETBACK = re.compile(r": (warning|error|fatal|panic): |status=deferred|: reject: ")
 
 
 @dataclass
@@ -317,19 +319,28 @@ class Postfix:
         return [one.return_path for one in self.deliveries(user)]
 
     def wait_count(self, user, count, deadline=60.0):
-        wait_for(
-            lambda: self.count(user) >= count,
-            deadline,
-            f"{count} messages for {user}",
-        )
+        try:
+            wait_for(lambda: self.count(user) >= count, deadline, f"{count} messages for {user}")
+        except Timeout as late:
+            told = f"{late}: {self.count(user)} are there, {self.queued()} in Postfix's queue"
+            raise Timeout("\n".join([told, *self.setbacks()])) from None
 
-    def idle(self):
-        """True when no message is under way within Postfix."""
-        return not any(
+    def queued(self):
+        """How many messages are under way within Postfix."""
+        return sum(
             path.is_file()
             for sub in ("incoming", "active", "deferred", "maildrop")
             for path in (self.home / "queue" / sub).rglob("*")
         )
+
+    def setbacks(self):
+        """Log lines, since begin(), in which Postfix warns of itself or puts a message off."""
+        recent = self.log()[self._mark :].splitlines()
+        return [line for line in recent if _SETBACK.search(line)]
+
+    def idle(self):
+        """True when no message is under way within Postfix."""
+        return self.queued() == 0
 
     def settle(self, deadline=30.0):
         wait_for(self.idle, deadline, "Postfix to deliver what it accepted")

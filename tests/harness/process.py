@@ -5,6 +5,7 @@ tests die.  Every wait has a deadline, and a wait that fails says what it was wa
 """
 
 import atexit
+import collections
 import ctypes
 import os
 import random
@@ -19,6 +20,7 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 _alive = []
+_reserved = collections.deque(maxlen=200)  # sockets
 
 
 class Timeout(AssertionError):
@@ -37,9 +39,23 @@ def wait_for(predicate, deadline=30.0, what=None, interval=0.05):
         time.sleep(interval)
 
 
+def _reserve(port):
+    """False when a test beside this one has got the port. A server may take seconds before it
+    listens, and Postfix's (SO_REUSEPORT) does not even notice that another one does: the two share
+    the connections. The name goes with this process, or by many ports later."""
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0popferry-tests-port-{port}")
+    except OSError:
+        claim.close()
+        return False
+    _reserved.append(claim)
+    return True
+
+
 def free_port():
-    """A loopback TCP port that nobody listens on at this moment. It lies below those that the kernel
-    gives out by itself, so that no server of a test beside this one comes to listen there."""
+    """A loopback TCP port that nobody listens on at this moment, and that no test beside this one
+    has got. It lies below those that the kernel gives out by itself."""
     with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
         first = int(file.read().split()[0])
     low, high = (10_000, first) if first > 12_000 else (10_000, 65_000)
@@ -50,6 +66,7 @@ def free_port():
                 sock.bind(("127.0.0.1", port))
             except OSError:
                 continue
+        if _reserve(port):
             return port
 
 
