@@ -95,6 +95,7 @@ PACKAGES := build-essential pkg-config libevent-dev libssl-dev libzmq3-dev libsq
 SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # Postfix comes without a configuration, so that installing it starts no mail server; tests bring their own.
+# What would become a service all the same is not installed: tests.harness.package unpacks it below build/.
 deps:
 	@missing=$$(for p in $(PACKAGES); do \
 	    dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \

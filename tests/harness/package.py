@@ -1,16 +1,22 @@
-"""Programs of Debian packages that exclude those which are installed: `make deps` fetches the
-packages and takes them apart below build/, and nothing of them is installed.
+"""Programs of Debian packages that exclude those which are installed, or that would be services once
+they are: `make deps` fetches the packages and takes them apart below build/, and nothing of them is
+installed.
 
     python3 -m tests.harness.package        fetches what is not there yet
 """
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 _BUILD = Path(__file__).resolve().parent.parent.parent / "build"
-PACKAGES = ("cyrus-pop3d", "exim4-daemon-light", "opensmtpd")
+_EXCLUDING = ("cyrus-pop3d", "exim4-daemon-light", "opensmtpd")
+# To install one of these, or spamd, is to enable it, and where systemd runs to start it, whatever
+# RUNLEVEL says.  What they need and the machine lacks is unpacked with them.
+_WITH_LIBRARIES = ("rspamd", "clamav-daemon", "spamassassin")
+PACKAGES = (*_EXCLUDING, *_WITH_LIBRARIES, "spamd")
 
 
 def unpacked(name):
@@ -19,12 +25,29 @@ def unpacked(name):
     return there if there.exists() else None
 
 
+def libraries(names):
+    """Where ld.so finds the libraries in the unpacked packages."""
+    trees = [unpacked(name) / "usr/lib" for name in names]
+    places = {path.parent for tree in trees for path in tree.rglob("lib*.so*")}
+    return ":".join(sorted(map(str, places)))
+
+
+def _needed(name):
+    """The libraries and Perl modules that installing the package would bring or renew."""
+    argv = ["apt-get", "-s", "install", "--no-install-recommends", name]
+    done = subprocess.run(argv, check=True, timeout=120, capture_output=True, text=True)
+    return re.findall(r"(?m)^Inst (lib(?!js-|perl)\S+)", done.stdout)
+
+
 def _fetch(name):
     draft = _BUILD / f"{name}.{os.getpid()}"
     draft.mkdir(parents=True)
-    argv = ["apt-get", "-o", "APT::Sandbox::User=root", "download", name]
+    argv = ["apt-get", "-o", "APT::Sandbox::User=root", "download"]
     try:
-        subprocess.run(argv, cwd=draft, check=True, timeout=120, stdout=subprocess.DEVNULL)
+        names = [name, *(_needed(name) if name in _WITH_LIBRARIES else ())]
+        print(f"make deps: unpacking from Debian, below {_BUILD.name}/:", *names, flush=True)
+        run = {"cwd": draft, "check": True, "timeout": 600, "stdout": subprocess.DEVNULL}
+        subprocess.run([*argv, *names], **run)
         for package in draft.glob("*.deb"):
             subprocess.run(["dpkg-deb", "-x", package, draft], check=True)
             package.unlink()
