@@ -1,8 +1,9 @@
 """Servers and installations for the tests.
 
-One Dovecot and one Postfix serve a whole run; every test has mailboxes of its own on them, and
-popferry in a directory of its own.  POPFERRY_KEEP=1 keeps the directories; POPFERRY_BIN names
-other programs than build/bin; with POPFERRY_REQUIRE_ALL=1 a missing server fails its tests.
+One Dovecot, one Postfix and one of each content filter serve a whole run; every test has mailboxes
+of its own on them, and popferry in a directory of its own.  POPFERRY_KEEP=1 keeps the directories;
+POPFERRY_BIN names other programs than build/bin; with POPFERRY_REQUIRE_ALL=1 a missing server fails
+its tests.
 """
 
 import itertools
@@ -12,11 +13,14 @@ import signal
 import pytest
 
 from tests.harness.ca import Authority
+from tests.harness.clamd import Clamd
 from tests.harness.dovecot import Dovecot
 from tests.harness.need import missing
 from tests.harness.popferry import BIN, DAEMONS, Popferry
 from tests.harness.postfix import DOMAIN, Postfix
 from tests.harness.process import remove_dir, work_dir
+from tests.harness.rspamd import Rspamd
+from tests.harness.spamd import Spamd
 
 _numbers = itertools.count(1)
 
@@ -84,6 +88,39 @@ def smtp(postfix):
     """The run's Postfix, refusing nothing, and knowing nothing of earlier tests."""
     postfix.begin()
     return postfix
+
+
+@pytest.fixture(scope="session")
+def filters(place):
+    """filters(Clamd, ...): started at the first use with these arguments."""
+    started = {}
+
+    def get(make, **more):
+        if reason := make.why_not():
+            missing(reason)
+        key = (make, *sorted(more.items()))
+        if key not in started:
+            started[key] = make(place / f"filter{len(started)}", **more).start()
+        return started[key]
+
+    yield get
+    for server in started.values():
+        server.stop()
+
+
+@pytest.fixture
+def rspamd(filters):
+    return filters(Rspamd)
+
+
+@pytest.fixture
+def clamd(filters):
+    return filters(Clamd)
+
+
+@pytest.fixture
+def spamd(filters):
+    return filters(Spamd)
 
 
 class Box:
