@@ -93,6 +93,12 @@ class Conversation:
         data, self._buffer = self._buffer.split(mark, 1)
         return data
 
+    def some(self):
+        """Waits until there is something to read."""
+        while not self._buffer:
+            self.recv()
+        return self._buffer
+
     def start_tls(self):
         try:
             self.sock = self.server.tls.wrap_socket(self.sock, server_side=True)
@@ -130,18 +136,22 @@ class Conversation:
         return usual
 
 
-class _Server:
-    """Accepts, and lives through one conversation in a thread each."""
+class ScriptedServer:
+    """Accepts, and lives through one conversation in a thread each.  With `path` it listens on that
+    Unix socket."""
 
-    def __init__(self, script=None, tls=None, implicit=False, port=0):
+    def __init__(self, script=None, tls=None, implicit=False, port=0, path=None):
         self.script = dict(script or {})
         self.tls = tls and _server_context(tls)
         self.implicit = implicit
         self.conversations = []
         self.stopping = threading.Event()
         self.lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
-        self.port = self._listener.getsockname()[1]
+        if path:
+            self._listener = socket.create_server(str(path), family=socket.AF_UNIX, backlog=128)
+        else:
+            self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
+            self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
@@ -207,7 +217,7 @@ def _server_context(pair):
     return context
 
 
-class ScriptedPop3(_Server):
+class ScriptedPop3(ScriptedServer):
     """`messages` as they are to be sent, dot-stuffed here, or lists of what to do when they are
     asked for; each gets the UIDL "uid-N".  CAPA lists
     `capabilities`.  What was DELEd goes at QUIT."""
@@ -323,7 +333,7 @@ def stuffed(raw):
     return text if text.endswith(b"\r\n") or not text else text + b"\r\n"
 
 
-class ScriptedSmtp(_Server):
+class ScriptedSmtp(ScriptedServer):
     """Accepts everything, LMTP and BDAT too; `accepted` is [(sender, [recipient, ...], message
     bytes)], unstuffed, in LMTP for each recipient by itself.
     "GREETING" and "." (the end of a message) may be scripted like commands."""
