@@ -121,6 +121,15 @@ def test_rspamd_refuses_what_it_does_not_know(rspamd):
     assert rspamd.ask("POST", "/nosuch", b"x")[0] == 500
 
 
+def test_rspamd_hangs_up_without_a_word(filters):
+    """On a message that is too long, and on what is no HTTP."""
+    rspamd = filters(Rspamd, max_message=100_000)
+    post = b"POST /checkv2 HTTP/1.1\r\nContent-Length: %d\r\n\r\n"
+    assert exchange(rspamd.port, post % 100_000 + bytes(100_000)).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert exchange(rspamd.port, post % 100_001 + bytes(100_001)) == b""
+    assert exchange(rspamd.port, b"hello\r\n\r\n") == b""
+
+
 # clamd
 
 

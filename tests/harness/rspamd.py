@@ -27,6 +27,7 @@ options {{
   dns {{ nameserver = ["127.0.0.1:1"]; }}  # nobody
   enable_test_patterns = true;  # all of GTUBE's
   task_timeout = 8s;
+  max_message = {max_message};
 }}
 logging {{ type = "console"; level = "info"; }}
 worker "normal" {{ bind_socket = "127.0.0.1:{port}"; count = {workers}; mime = true; }}
@@ -41,14 +42,14 @@ _RULES = Path(__file__).with_name("rspamd.lua")
 class Rspamd(Filter):
     packages = ("rspamd",)
 
-    def __init__(self, home, workers=1):
+    def __init__(self, home, workers=1, max_message="50M"):
         super().__init__(home)
         self._conf = self.home / "etc/rspamd.conf"
         (self.home / "etc/tld").write_text("com\nexample\n")  # Debian's takes half a minute
         rules = self.home / "etc/rules.lua"
         rules.write_bytes(_RULES.read_bytes())
-        more = {"port": self.port, "rules": rules, "workers": workers}
-        self._conf.write_text(_CONF.format(home=self.home, **more))
+        more = {"workers": workers, "max_message": max_message}
+        self._conf.write_text(_CONF.format(home=self.home, port=self.port, rules=rules, **more))
 
     def argv(self):
         share = self.unpacked("usr/share/rspamd")
