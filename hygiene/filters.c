@@ -10,9 +10,9 @@ bool filters_supported(const struct conf *conf, struct error *err)
     const struct {
         const char *key, *value;
     } filters[] = {
-        {.key = "rspamd", .value = conf->hygiene.rspamd},
-        {.key = "clamd", .value = conf->hygiene.clamd},
-        {.key = "spamd", .value = conf->hygiene.spamd},
+        {.key = "rspamd", .value = conf->hygiene.rspamd.server},
+        {.key = "clamd", .value = conf->hygiene.clamd.server},
+        {.key = "spamd", .value = conf->hygiene.spamd.server},
     };
     for (size_t i = 0; i < sizeof filters / sizeof filters[0]; i++)
         if (filters[i].value[0] != '\0')

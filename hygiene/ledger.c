@@ -23,6 +23,11 @@ const char *const ledger_migrations[] = {
     "CREATE INDEX verdict_old ON verdict (at);"
     "CREATE INDEX badmail_old ON badmail (changed_at) WHERE state > 0;"
     "CREATE INDEX pickup_old ON pickup (at)",
+    "ALTER TABLE badmail ADD COLUMN report TEXT NOT NULL DEFAULT '';"
+    "CREATE TABLE waiting (id TEXT PRIMARY KEY, attempts INTEGER NOT NULL, first_at INTEGER NOT "
+    "NULL,"
+    " next_at INTEGER NOT NULL, filter TEXT NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX waiting_next ON waiting (next_at)",
     NULL,
 };
 static_assert(BADMAIL_HELD == 0, "the partial indexes say so");
@@ -52,6 +57,7 @@ void ledger_passed(struct db *db, const char *id)
 void ledger_badmail_free(struct badmail *b)
 {
     envelope_list_free(&b->recipients);
+    free(b->report);
 }
 
 static char *recipients_text(const struct envelope_list *list)
@@ -79,16 +85,16 @@ void ledger_hold(struct db *db, const struct badmail *b)
     db_run(db,
            "INSERT OR IGNORE INTO badmail (id, account, sender, recipients, subject, size, at, "
            "decided_by, reason,"
-           " state, changed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?7)",
+           " state, changed_at, report) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?7, ?11)",
            DB_TEXT(b->id), DB_TEXT(b->account), DB_TEXT(b->sender), DB_TEXT(recipients),
            DB_TEXT(b->subject), DB_INT((int64_t)b->size), DB_INT(b->at), DB_TEXT(b->decided_by),
-           DB_TEXT(b->reason), DB_INT(BADMAIL_HELD));
+           DB_TEXT(b->reason), DB_INT(BADMAIL_HELD), DB_TEXT(b->report ? b->report : ""));
     free(recipients);
 }
 
 #define BADMAIL_COLUMNS                                                                            \
     "id, account, sender, recipients, subject, size, at, decided_by, reason, state, replayed_as, " \
-    "entered"
+    "entered, report"
 
 static void copy(char *to, size_t size, const char *from)
 {
@@ -109,6 +115,8 @@ static void read_badmail(sqlite3_stmt *st, struct badmail *b)
     copy(b->decided_by, sizeof b->decided_by, db_column_text(st, 7));
     copy(b->reason, sizeof b->reason, db_column_text(st, 8));
     copy(b->replayed_as, sizeof b->replayed_as, db_column_text(st, 10));
+    const char *report = db_column_text(st, 12);
+    b->report = report[0] != '\0' ? strdup(report) : NULL;
 }
 
 bool ledger_badmail(struct db *db, const char *id, struct badmail *b)

@@ -33,11 +33,12 @@ struct badmail {
     char subject[512]; /* decoded; not fit for a terminal as it is */
     uint64_t size;
     int64_t at;
-    char decided_by[32]; /* the rule or process: "form:damaged", "relay" */
+    char decided_by[32]; /* the rule, filter or process: "form:damaged", "rspamd", "relay" */
     char reason[600];
     enum badmail_state state;
     char replayed_as[ID_SIZE];
     bool entered; /* its file has been in badmail/, and that was synced */
+    char *report; /* what the filters said: JSON, see hygiene/filter.h; NULL: nothing */
 };
 void ledger_badmail_free(struct badmail *b); /* what it holds */
 

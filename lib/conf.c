@@ -22,6 +22,10 @@ struct option_rule {
 
 #define AT(member) .offset = offsetof(struct conf, member)
 
+/* in the order of enum conf_rule */
+#define RULE            "pass|badmail"
+#define RULE_REPAIRABLE "pass|badmail|repair"
+
 static const struct option_rule rules[] = {
     {NULL, "spool-dir", FORM_PATH, "/var/spool/popferry", AT(spool_dir)},
     {NULL, "state-dir", FORM_PATH, "/var/lib/popferry", AT(state_dir)},
@@ -36,11 +40,29 @@ static const struct option_rule rules[] = {
     {"fetch", "connect-timeout", FORM_DURATION, "30s", AT(fetch.connect_timeout), SECONDS, HOURS},
     {"fetch", "timeout", FORM_DURATION, "5m", AT(fetch.timeout), SECONDS, HOURS},
     {"hygiene", "bad-sender", FORM_WORD, "null", AT(hygiene.bad_sender), .words = "null|badmail"},
-    {"hygiene", "rspamd", FORM_TEXT, "", AT(hygiene.rspamd)},
-    {"hygiene", "clamd", FORM_TEXT, "", AT(hygiene.clamd)},
-    {"hygiene", "spamd", FORM_TEXT, "", AT(hygiene.spamd)},
+    {"hygiene", "no-header", FORM_WORD, "pass", AT(hygiene.no_header), .words = RULE_REPAIRABLE},
+    {"hygiene", "long-header", FORM_WORD, "pass", AT(hygiene.long_header), .words = RULE},
+    {"hygiene", "too-large", FORM_WORD, "pass", AT(hygiene.too_large), .words = RULE},
+    {"hygiene", "nul", FORM_WORD, "pass", AT(hygiene.nul), .words = RULE_REPAIRABLE},
+    {"hygiene", "rspamd", FORM_PORT_OR_NONE, "", AT(hygiene.rspamd.server)},
+    {"hygiene", "rspamd-timeout", FORM_DURATION, "30s", AT(hygiene.rspamd.timeout), SECONDS, HOURS},
+    {"hygiene", "rspamd-sessions", FORM_INT, "10", AT(hygiene.rspamd.sessions), 1, 100},
+    {"hygiene", "rspamd-size", FORM_SIZE, "50M", AT(hygiene.rspamd.size)},
+    {"hygiene", "clamd", FORM_SERVER_OR_NONE, "", AT(hygiene.clamd.server)},
+    {"hygiene", "clamd-timeout", FORM_DURATION, "2m", AT(hygiene.clamd.timeout), SECONDS, HOURS},
+    {"hygiene", "clamd-sessions", FORM_INT, "4", AT(hygiene.clamd.sessions), 1, 100},
+    {"hygiene", "clamd-size", FORM_SIZE, "25M", AT(hygiene.clamd.size)},
+    {"hygiene", "spamd", FORM_SERVER_OR_NONE, "", AT(hygiene.spamd.server)},
+    {"hygiene", "spamd-timeout", FORM_DURATION, "2m", AT(hygiene.spamd.timeout), SECONDS, HOURS},
+    {"hygiene", "spamd-sessions", FORM_INT, "4", AT(hygiene.spamd.sessions), 1, 100},
+    {"hygiene", "spamd-size", FORM_SIZE, "512K", AT(hygiene.spamd.size)},
+    {"hygiene", "spamd-spam", FORM_WORD, "badmail", AT(hygiene.spamd_spam),
+     .words = "badmail|mark"},
     {"hygiene", "on-filter-error", FORM_WORD, "defer", AT(hygiene.on_filter_error),
      .words = "defer|pass|badmail"},
+    {"hygiene", "filter-expire", FORM_DURATION, "5d", AT(hygiene.filter_expire), SECONDS,
+     60 * DAYS},
+    {"hygiene", "reviewer", FORM_TEXT, "", AT(hygiene.reviewer)},
     {"hygiene", "badmail-keep", FORM_DURATION, "90d", AT(hygiene.badmail_keep), DAYS, 3650 * DAYS},
     {"relay", "protocol", FORM_WORD, "smtp", AT(relay.protocol), .words = "smtp|lmtp",
      .keep_word = true},
@@ -133,9 +155,9 @@ static bool store_word(const struct option_rule *rule, const char *text, void *t
     return true;
 }
 
-static bool store_size(const char *text, uint64_t *to, char *expected, size_t size)
+static bool store_size(bool with_auto, const char *text, uint64_t *to, char *expected, size_t size)
 {
-    if (strcmp(text, "auto") == 0) {
+    if (with_auto && strcmp(text, "auto") == 0) {
         *to = 0;
         return true;
     }
@@ -144,7 +166,8 @@ static bool store_size(const char *text, uint64_t *to, char *expected, size_t si
         *to = bytes;
         return true;
     }
-    (void)snprintf(expected, size, "\"auto\", or a size such as \"10M\", at least 1K");
+    (void)snprintf(expected, size, "%sa size such as \"10M\", at least 1K",
+                   with_auto ? "\"auto\", or " : "");
     return false;
 }
 
@@ -170,7 +193,8 @@ static bool store(const struct option_rule *rule, const char *text, long number,
     case FORM_DURATION:
         return store_duration(rule, text, to, expected, size);
     case FORM_SIZE_AUTO:
-        return store_size(text, to, expected, size);
+    case FORM_SIZE:
+        return store_size(rule->form == FORM_SIZE_AUTO, text, to, expected, size);
     case FORM_DELETE:
         return store_delete(text, conf, expected, size);
     case FORM_WORD:
@@ -182,6 +206,8 @@ static bool store(const struct option_rule *rule, const char *text, long number,
     case FORM_NAMES:
     case FORM_PIN_OR_NONE:
     case FORM_DOMAIN_OR_NONE:
+    case FORM_SERVER_OR_NONE:
+    case FORM_PORT_OR_NONE:
         return store_checked(rule->form, text, to, expected, size);
     }
     return false;

@@ -20,6 +20,19 @@ enum conf_tls { CONF_TLS_NONE, CONF_TLS_STARTTLS, CONF_TLS_IMPLICIT };
 /* By which extension the SMTP server is told of the client that a message came from. */
 enum conf_client { CONF_CLIENT_NONE, CONF_CLIENT_XCLIENT, CONF_CLIENT_XFORWARD };
 enum conf_filter_error { CONF_FILTER_DEFER, CONF_FILTER_PASS, CONF_FILTER_BADMAIL };
+enum conf_spam { CONF_SPAM_BADMAIL, CONF_SPAM_MARK };
+/* What becomes of a message that breaks a rule of form. */
+enum conf_rule { CONF_RULE_PASS, CONF_RULE_BADMAIL, CONF_RULE_REPAIR };
+
+/* A content filter. */
+struct conf_filter {
+    char *server; /* see conf_server; "": none */
+    int64_t timeout;
+    int sessions;
+    uint64_t size; /* larger messages are not shown to it */
+};
+
+#define CONF_HOST_SIZE 256
 
 /* Durations are milliseconds, sizes bytes; strings belong to the struct and are never NULL. */
 struct conf {
@@ -42,11 +55,13 @@ struct conf {
     } fetch;
     struct {
         enum conf_sender bad_sender;
-        char *rspamd;
-        char *clamd;
-        char *spamd;
+        enum conf_rule no_header, long_header, too_large, nul;
+        struct conf_filter rspamd, clamd, spamd;
+        enum conf_spam spamd_spam;
         enum conf_filter_error on_filter_error;
+        int64_t filter_expire;
         int64_t badmail_keep;
+        char *reviewer; /* who gets the digest by mail; "": nobody */
     } hygiene;
     struct {
         char *protocol; /* "smtp" or "lmtp" */
@@ -81,6 +96,10 @@ extern const char conf_default_text[];
 const char *conf_tls_name(enum conf_tls tls);
 /* The other way round; false, and *tls untouched, of any other text. */
 MUST_CHECK bool conf_tls_parse(const char *text, enum conf_tls *tls);
+
+/* Host and port of "host", "host:port" or "[address]:port", also behind "http://"; port 0: none is
+ * named. A path ("/...") is a Unix socket's. False of any other text. */
+MUST_CHECK bool conf_server(const char *text, char host[static CONF_HOST_SIZE], int *port);
 
 /* "90s", "15m", "24h", "30d", "500ms": a whole number and one unit. For options as well as for the
  * file. */

@@ -113,6 +113,58 @@ static bool is_pin_or_none(const char *text)
     return text[0] == '\0' || tls_pin_parse(text, pin);
 }
 
+/* "8025", to its end. */
+static bool parse_port(const char *digits, int *port)
+{
+    size_t n = strspn(digits, "0123456789");
+    long number = n > 0 && n < 6 && digits[n] == '\0' ? strtol(digits, NULL, 10) : 0;
+    *port = (int)number;
+    return number >= 1 && number <= 65535;
+}
+
+/* "http://...[/]" without what is not of the server. */
+static void strip_url(const char *url, char out[static CONF_HOST_SIZE])
+{
+    static const char scheme[] = "http://";
+    bool is_url = strncmp(url, scheme, sizeof scheme - 1) == 0;
+    size_t n = strlen(is_url ? url += sizeof scheme - 1 : url);
+    if (is_url && n > 0 && url[n - 1] == '/')
+        n--;
+    (void)snprintf(out, CONF_HOST_SIZE, "%.*s", n < CONF_HOST_SIZE ? (int)n : 0, url);
+}
+
+bool conf_server(const char *text, char host[static CONF_HOST_SIZE], int *port)
+{
+    char server[CONF_HOST_SIZE];
+    int number = 0;
+    strip_url(text, server);
+    if (!is_host(server))
+        return false;
+    bool bracketed = server[0] == '[';
+    const char *begin = server + bracketed;
+    size_t n = server[0] == '/' ? strlen(server) : strcspn(begin, bracketed ? "]" : ":/");
+    if (n == 0 || (bracketed && begin[n] != ']'))
+        return false;
+    const char *rest = begin + n + bracketed;
+    if (rest[0] != '\0' && (rest[0] != ':' || !parse_port(rest + 1, &number)))
+        return false;
+    (void)snprintf(host, CONF_HOST_SIZE, "%.*s", (int)n, begin);
+    *port = number;
+    return true;
+}
+
+static bool is_server_or_none(const char *text)
+{
+    char host[CONF_HOST_SIZE];
+    int port;
+    return text[0] == '\0' || conf_server(text, host, &port);
+}
+
+static bool is_port_or_none(const char *text)
+{
+    return text[0] != '/' && is_server_or_none(text);
+}
+
 static bool is_path_or_none(const char *text)
 {
     return text[0] == '\0' || is_path(text);
@@ -134,6 +186,9 @@ static const struct {
     [FORM_DOMAIN_OR_NONE] = {is_domain_or_none, "a domain such as \"corp.example\", or \"\""},
     [FORM_HOST] = {is_host, "a host's name or address, or the path of a socket (under 108 bytes)"},
     [FORM_NAMES] = {are_names, "names of hosts with blanks between, or \"\""},
+    [FORM_SERVER_OR_NONE] = {is_server_or_none,
+                             "a host, host:port, [address]:port, the path of a socket, or \"\""},
+    [FORM_PORT_OR_NONE] = {is_port_or_none, "a host, host:port, [address]:port, or \"\""},
     [FORM_PIN_OR_NONE] = {is_pin_or_none, "\"sha256:\" and 64 hexadecimal digits, or \"\""},
 };
 

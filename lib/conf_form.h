@@ -18,9 +18,12 @@ enum conf_form {
     FORM_HOST,
     FORM_NAMES, /* of hosts, as servers call themselves, with blanks between; or none */
     FORM_PIN_OR_NONE,
-    FORM_INT, /* those before it are texts */
+    FORM_SERVER_OR_NONE, /* as conf_server takes it */
+    FORM_PORT_OR_NONE,   /* the same, but no path */
+    FORM_INT,            /* those before it are texts */
     FORM_DURATION,
     FORM_SIZE_AUTO,
+    FORM_SIZE,
     FORM_DELETE,
     FORM_WORD
 };

@@ -51,9 +51,9 @@ static void assert_defaults(const struct conf *c)
     assert_int_equal(c->fetch.connect_timeout, 30000);
     assert_int_equal(c->fetch.timeout, 300000);
     assert_int_equal(c->hygiene.bad_sender, CONF_SENDER_NULL);
-    assert_string_equal(c->hygiene.rspamd, "");
-    assert_string_equal(c->hygiene.clamd, "");
-    assert_string_equal(c->hygiene.spamd, "");
+    assert_string_equal(c->hygiene.rspamd.server, "");
+    assert_string_equal(c->hygiene.clamd.server, "");
+    assert_string_equal(c->hygiene.spamd.server, "");
     assert_int_equal(c->hygiene.on_filter_error, CONF_FILTER_DEFER);
     assert_int_equal(c->hygiene.badmail_keep, INT64_C(90) * 86400000);
     assert_string_equal(c->relay.protocol, "smtp");
@@ -126,7 +126,12 @@ static void test_every_key(void **state)
         "connect-timeout = \"2s\"\n timeout = 3s\n}\n"
         "hygiene {\n bad-sender = \"badmail\"\n rspamd = \"http://127.0.0.1:11333\"\n"
         " clamd = \"/run/clamd\"\n spamd = \"localhost:783\"\n on-filter-error = \"pass\"\n"
-        " badmail-keep = \"7d\"\n}\n"
+        " badmail-keep = \"7d\" no-header = repair long-header = badmail too-large = badmail\n"
+        " nul = repair rspamd-timeout = 1s rspamd-sessions = 2 rspamd-size = 3K clamd-timeout = "
+        "4s\n"
+        " clamd-sessions = 5 clamd-size = 6K spamd-timeout = 7s spamd-sessions = 8 spamd-size = "
+        "9K\n"
+        " spamd-spam = mark filter-expire = 1h reviewer = \"r@corp.example\"\n}\n"
         "relay { protocol = \"lmtp\" host = \"mx.example\" port = 465 tls = \"implicit\"\n"
         " user = \"u\" auth = \"ntlm\" ca = \"/ca.pem\" pin = \"" PIN "\"\n"
         " client = \"xforward\" queue-limit = 9000\n"
@@ -146,11 +151,27 @@ static void test_every_key(void **state)
     assert_int_equal(c->fetch.timeout, 3000);
     assert_string_equal(c->fetch.received_by, "mx.isp.example [192.0.2.1]");
     assert_int_equal(c->hygiene.bad_sender, CONF_SENDER_BADMAIL);
-    assert_string_equal(c->hygiene.rspamd, "http://127.0.0.1:11333");
-    assert_string_equal(c->hygiene.clamd, "/run/clamd");
-    assert_string_equal(c->hygiene.spamd, "localhost:783");
+    assert_string_equal(c->hygiene.rspamd.server, "http://127.0.0.1:11333");
+    assert_string_equal(c->hygiene.clamd.server, "/run/clamd");
+    assert_string_equal(c->hygiene.spamd.server, "localhost:783");
     assert_int_equal(c->hygiene.on_filter_error, CONF_FILTER_PASS);
     assert_int_equal(c->hygiene.badmail_keep, INT64_C(7) * 86400000);
+    assert_int_equal(c->hygiene.no_header, CONF_RULE_REPAIR);
+    assert_int_equal(c->hygiene.long_header, CONF_RULE_BADMAIL);
+    assert_int_equal(c->hygiene.too_large, CONF_RULE_BADMAIL);
+    assert_int_equal(c->hygiene.nul, CONF_RULE_REPAIR);
+    assert_int_equal(c->hygiene.rspamd.timeout, 1000);
+    assert_int_equal(c->hygiene.rspamd.sessions, 2);
+    assert_int_equal(c->hygiene.rspamd.size, 3072);
+    assert_int_equal(c->hygiene.clamd.timeout, 4000);
+    assert_int_equal(c->hygiene.clamd.sessions, 5);
+    assert_int_equal(c->hygiene.clamd.size, 6144);
+    assert_int_equal(c->hygiene.spamd.timeout, 7000);
+    assert_int_equal(c->hygiene.spamd.sessions, 8);
+    assert_int_equal(c->hygiene.spamd.size, 9216);
+    assert_int_equal(c->hygiene.spamd_spam, CONF_SPAM_MARK);
+    assert_int_equal(c->hygiene.filter_expire, 3600000);
+    assert_string_equal(c->hygiene.reviewer, "r@corp.example");
     assert_string_equal(c->relay.protocol, "lmtp");
     assert_string_equal(c->relay.host, "mx.example");
     assert_int_equal(c->relay.port, 465);
@@ -283,6 +304,11 @@ static void test_refused_with_line(void **state)
         {"relay {\n user = \"a\\nb\"\n}\n", 2, "expected a text without control characters"},
         {"relay {\n ca = \"ca.pem\"\n}\n", 2, "expected an absolute path, or \"\""},
         {"relay {\n pin = \"sha256:00\"\n}\n", 2, "expected \"sha256:\" and 64 hexadecimal"},
+        {"hygiene {\n rspamd = \"/run/rspamd\"\n}\n", 2, "expected a host, host:port"},
+        {"hygiene {\n clamd = \"h:x\"\n}\n", 2, "expected a host, host:port, [address]:port, the"},
+        {"hygiene {\n spamd-size = \"auto\"\n}\n", 2, "expected a size such as \"10M\""},
+        {"hygiene {\n nul = \"null\"\n}\n", 2, "one of pass|badmail|repair"},
+        {"hygiene {\n too-large = \"repair\"\n}\n", 2, "one of pass|badmail"},
         {"fetch {\n received-by = \"a,b\"\n}\n", 2, "expected names of hosts with blanks"},
         {"relay {\n queue-limit = -1\n}\n", 2, "from 0 to 100000000"},
         /* what does not go together */
@@ -356,10 +382,10 @@ static void test_lines_behind_comments(void **state)
 static void test_values_that_look_like_comments(void **state)
 {
     struct conf *conf = load_good(state, "hygiene { clamd = \"a#b\" # c\n"
-                                         " rspamd = \"http://h/*x*/\" }\n"
+                                         " reviewer = \"http://h/*x*/\" }\n"
                                          "spool-dir = /a/b // c\nrelay { user = 'it\\'s' }\n");
-    assert_string_equal(conf->hygiene.clamd, "a#b");
-    assert_string_equal(conf->hygiene.rspamd, "http://h/*x*/");
+    assert_string_equal(conf->hygiene.clamd.server, "a#b");
+    assert_string_equal(conf->hygiene.reviewer, "http://h/*x*/");
     assert_string_equal(conf->spool_dir, "/a/b");
     assert_string_equal(conf->relay.user, "it's");
     conf_free(conf);
@@ -396,9 +422,41 @@ static void test_variables(void **state)
     struct conf *conf = load_good(state, "# \"${HOME}\"\nrelay { user = '${HOME}' }\n"
                                          "hygiene { rspamd = \"$HOME\" clamd = \"\\${HOME}\" }\n");
     assert_string_equal(conf->relay.user, "${HOME}");
-    assert_string_equal(conf->hygiene.rspamd, "$HOME");
-    assert_string_equal(conf->hygiene.clamd, "${HOME}");
+    assert_string_equal(conf->hygiene.rspamd.server, "$HOME");
+    assert_string_equal(conf->hygiene.clamd.server, "${HOME}");
     conf_free(conf);
+}
+
+static void test_servers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *host;
+        int port;
+    } good[] = {
+        {"localhost", "localhost", 0},
+        {"localhost:783", "localhost", 783},
+        {"127.0.0.1:65535", "127.0.0.1", 65535},
+        {"[::1]:3310", "::1", 3310},
+        {"[::1]", "::1", 0},
+        {"/run/clamav/clamd.ctl", "/run/clamav/clamd.ctl", 0},
+        {"http://127.0.0.1:11333", "127.0.0.1", 11333},
+        {"http://[::1]:11333/", "::1", 11333},
+    };
+    static const char *const bad[] = {
+        "",     ":783",  "h:",    "h:0",  "h:65536",  "h:783x", "::1",     "[::1",
+        "[]:1", "h:1:2", "h 783", "h:-1", "[::1]783", "h: 1",   "http://", "http://h/checkv2"};
+    char host[CONF_HOST_SIZE];
+    int port;
+    for (size_t i = 0; i < COUNT(good); i++) {
+        assert_true(conf_server(good[i].text, host, &port));
+        assert_string_equal(host, good[i].host);
+        assert_int_equal(port, good[i].port);
+    }
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        print_message("%s\n", bad[i]);
+        assert_false(conf_server(bad[i], host, &port));
+    }
 }
 
 static void test_left_open(void **state)
@@ -649,6 +707,7 @@ int main(void)
         scratch_test(test_values_that_look_like_comments),
         scratch_test(test_default_domain),
         scratch_test(test_variables),
+        scratch_test(test_servers),
         scratch_test(test_left_open),
         scratch_test(test_no_text),
         scratch_test(test_range_ends),
