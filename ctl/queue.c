@@ -149,26 +149,47 @@ int queue_release(struct ctl *ctl, const struct args *args)
     return act_and_tell(ctl, args, "queue.release", "released");
 }
 
-/* How many relayd found goes to count. */
-static bool retry_ids(const struct ctl *ctl, const json_t *ids, json_int_t *count,
-                      struct problem *problem)
+/* Of these ids, how many that one had goes to count. The rest, which it does not know, come back.
+ */
+static json_t *retry_ids(const struct ctl *ctl, const char *daemon, const json_t *ids,
+                         json_int_t *count, struct problem *problem)
 {
-    const struct act act = {.daemon = "relayd", .cmd = "retry", .most = IDS_A_REQUEST};
+    const struct act act = {.daemon = daemon, .cmd = "retry", .most = IDS_A_REQUEST};
     json_t *all = json_object();
     bool ok = act_on_ids(ctl, &act, ids, all, problem);
-    *count = field_int(all, "count");
+    json_t *others = json_incref(json_object_get(all, "others"));
+    *count += field_int(all, "count");
     json_decref(all);
+    if (!ok)
+        json_decref(others);
+    return !ok ? NULL : others != NULL ? others : json_array();
+}
+
+/* What waits for a filter is hygiene's, and what waits for the SMTP server relayd's. */
+static bool retry_some(const struct ctl *ctl, const struct args *args, json_int_t *count,
+                       struct problem *problem)
+{
+    json_t *ids = listing_ids(args->words, args->count, problem);
+    json_t *queued = ids != NULL ? retry_ids(ctl, "hygiene", ids, count, problem) : NULL;
+    json_t *rest = queued == NULL || json_array_size(queued) == 0
+                       ? json_incref(queued)
+                       : retry_ids(ctl, "relayd", queued, count, problem);
+    bool ok = rest != NULL;
+    json_decref(rest);
+    json_decref(queued);
+    json_decref(ids);
     return ok;
 }
 
-static bool retry_all(const struct ctl *ctl, json_int_t *count, struct problem *problem)
+static bool retry_all(const struct ctl *ctl, const char *daemon, json_int_t *count,
+                      struct problem *problem)
 {
     json_t *request = call_request("retry");
     json_object_set_new(request, "all", json_true());
-    json_t *reply = call_daemon(ctl, "relayd", request, CALL_ANYHOW, problem);
+    json_t *reply = call_daemon(ctl, daemon, request, CALL_ANYHOW, problem);
     if (reply == NULL)
         return false;
-    *count = field_int(reply, "count");
+    *count += field_int(reply, "count");
     json_decref(reply);
     return true;
 }
@@ -181,12 +202,10 @@ int queue_retry(struct ctl *ctl, const struct args *args)
     if (args->value[OPTION_ALL] != NULL && args->count > 0)
         return command_fail(CTL_USAGE, "give ids or --all, not both");
     if (args->count == 0)
-        ok = retry_all(ctl, &count, &problem);
-    else {
-        json_t *ids = listing_ids(args->words, args->count, &problem);
-        ok = ids != NULL && retry_ids(ctl, ids, &count, &problem);
-        json_decref(ids);
-    }
+        ok = retry_all(ctl, "relayd", &count, &problem) &&
+             retry_all(ctl, "hygiene", &count, &problem);
+    else
+        ok = retry_some(ctl, args, &count, &problem);
     if (!ok)
         return problem_report(&problem);
     json_t *answer = json_pack("{s:b, s:I}", "ok", true, "count", count);

@@ -35,7 +35,11 @@ static void fetcherd_line(const json_t *reply, char *buf, size_t size)
 
 static void hygiene_line(const json_t *reply, char *buf, size_t size)
 {
-    (void)snprintf(buf, size, "%lld in quarantine", (long long)field_int(reply, "held"));
+    long long waiting = (long long)field_int(reply, "waiting");
+    char wait[40] = "";
+    if (waiting > 0)
+        (void)snprintf(wait, sizeof wait, ", %lld wait for a filter", waiting);
+    (void)snprintf(buf, size, "%lld in quarantine%s", (long long)field_int(reply, "held"), wait);
 }
 
 static void relayd_line(const json_t *reply, char *buf, size_t size)
@@ -162,6 +166,23 @@ static void relay_concerns(struct concerns *concerns, const json_t *relayd)
     advice(concerns, "%s retry --all      # once it is mended", concerns->ctl->self);
 }
 
+static void filter_concerns(struct concerns *concerns, const json_t *hygiene)
+{
+    size_t i;
+    const json_t *filter;
+    bool any = false;
+    json_array_foreach(json_object_get(hygiene, "filters"), i, filter)
+    {
+        if (field_true(filter, "up"))
+            continue;
+        concern(concerns, "%s (%s) gives no verdict: %s", field_text(filter, "name"),
+                field_text(filter, "server"), field_text(filter, "error"));
+        any = true;
+    }
+    if (any)
+        advice(concerns, "%s retry --all      # once it is mended", concerns->ctl->self);
+}
+
 static void badmail_concerns(struct concerns *concerns, const json_t *spool)
 {
     long long count = (long long)field_int(spool, "badmail");
@@ -228,6 +249,7 @@ void statusview_print(const struct ctl *ctl, const json_t *status)
     print_accounts(ctl, status);
     daemon_concerns(&concerns, status);
     relay_concerns(&concerns, json_object_get(status, "relayd"));
+    filter_concerns(&concerns, json_object_get(status, "hygiene"));
     badmail_concerns(&concerns, json_object_get(status, "spool"));
     json_array_foreach(json_object_get(status, "accounts"), i, account)
     {

@@ -1,7 +1,9 @@
 /* What hygiene answers on its control socket. */
 #include "hygiene/badmail.h"
 #include "hygiene/hygiene.h"
+#include "hygiene/judge.h"
 #include "hygiene/ledger.h"
+#include "lib/clock.h"
 
 #define OUTCOMES_MAX 500
 
@@ -28,6 +30,9 @@ static json_t *answer_status(struct daemon *d, const json_t *request)
                                   json_integer((json_int_t)spool_count(self(d)->spool, dirs[i])));
     (void)json_object_set_new(status, "spool", counts);
     (void)json_object_set_new(status, "held", json_integer(ledger_held_count(d->db)));
+    (void)json_object_set_new(status, "waiting", json_integer(ledger_waiting_count(d->db)));
+    if (self(d)->judge != NULL)
+        judge_status(self(d)->judge, status);
     return bus_ok(status);
 }
 
@@ -45,6 +50,30 @@ static json_t *answer_outcomes(struct daemon *d, const json_t *request)
                 states, id, json_string(badmail_outcome_name(ledger_badmail_outcome(d->db, id))));
     }
     return bus_ok(json_pack("{s:o}", "states", states));
+}
+
+/* Ids that do not wait for a filter are none of ours, and are told back. */
+static json_t *answer_retry(struct daemon *d, const json_t *request)
+{
+    const json_t *ids = json_object_get(request, "ids");
+    json_t *others = json_array();
+    int64_t now = clock_now();
+    int count = 0;
+    if (json_array_size(ids) > OUTCOMES_MAX)
+        return bus_error("usage", "at most %d ids", OUTCOMES_MAX);
+    if (json_is_true(json_object_get(request, "all")))
+        count = ledger_wait_no_longer(d->db, NULL, now);
+    for (size_t i = 0; i < json_array_size(ids); i++) {
+        json_t *id = json_array_get(ids, i);
+        int found =
+            json_is_string(id) ? ledger_wait_no_longer(d->db, json_string_value(id), now) : 0;
+        count += found;
+        if (found == 0)
+            (void)json_array_append(others, id);
+    }
+    if (self(d)->judge != NULL)
+        judge_retry(self(d)->judge);
+    return bus_ok(json_pack("{s:i, s:o}", "count", count, "others", others));
 }
 
 static json_t *answer_list(struct daemon *d, const json_t *request)
@@ -71,6 +100,7 @@ const struct daemon_request control_requests[] = {
     {"init", answer_init, false},
     {"status", answer_status, false},
     {"outcomes", answer_outcomes, false},
+    {"retry", answer_retry, false},
     {"badmail.list", answer_list, false},
     {"badmail.show", answer_show, false},
     {"badmail.delete", answer_delete, false},

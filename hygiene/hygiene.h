@@ -10,7 +10,7 @@ struct hygiene {
     struct daemon *d;
     struct spool *spool;
     struct syncpool *sync;     /* this and what follows: NULL while d->once */
-    struct sweep *incoming;    /* judge.c */
+    struct judge *judge;       /* judge.c */
     struct rejected *rejected; /* rejected.c */
     struct pickup *pickup;     /* pickup.c */
     struct event *prune;       /* main.c */

@@ -1,46 +1,72 @@
-/* See judge.h. A verdict once given holds: a message found again in incoming/ behind a power cut
- * goes where its row says. */
+/* See judge.h. Promises: a verdict once given holds, and a message found again in incoming/ behind
+ * a power cut goes where its row says; no file moves before its verdict is durable; a filter in
+ * trouble is tried with one message, and those that wait for it cost nothing meanwhile. */
 #include "hygiene/judge.h"
 #include "hygiene/badmail.h"
-#include "hygiene/form.h"
-#include "hygiene/ledger.h"
+#include "hygiene/judgement.h"
 #include "hygiene/sweep.h"
+#include "lib/clock.h"
 #include "lib/log.h"
+#include <glib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum verdict { VERDICT_NONE, VERDICT_PASS, VERDICT_BADMAIL };
+enum {
+    WINDOW = 256,    /* judged at a time */
+    BATCH = 64,      /* verdicts that are written together */
+    FILTERS_MAX = 3, /* in the order they are asked */
+};
+#define TURN_BYTES  (4 * 1024 * 1024) /* read in one turn of the loop */
+#define SLICE_BYTES (1024 * 1024)     /* of one message */
+#define WAKE_MAX    CLOCK_MINUTE
 
-static void hold(struct hygiene *h, const char *id, const struct form_finding *finding)
+struct judge {
+    struct hygiene *h;
+    struct sweep *sweep;
+    GHashTable *known;    /* id -> struct judgement, which holds the key */
+    GQueue reading;       /* struct judgement; whose form is being checked */
+    GQueue done;          /* the same; with a verdict, not yet written */
+    struct event *turn;   /* reads */
+    struct event *commit; /* writes verdicts */
+    struct event *wake;   /* somebody who waits is due */
+    struct judgement *batch[BATCH];
+    int fds[BATCH]; /* of new tops, being synced */
+    size_t batch_count, fd_count;
+    bool syncing;
+    struct filter *filters[FILTERS_MAX + 1];
+};
+
+static void now_do(struct event *event)
 {
-    char decided_by[32];
-    struct badmail b;
-    (void)snprintf(decided_by, sizeof decided_by, "form:%s", finding->rule);
-    badmail_describe(h->spool, SPOOL_INCOMING, id, decided_by, finding->reason, &b);
-    ledger_hold(h->d->db, &b);
-    ledger_badmail_free(&b);
+    static const struct timeval now = {0, 0};
+    if (!evtimer_pending(event, NULL))
+        (void)evtimer_add(event, &now);
 }
 
-/* Gives the verdict and writes its row; the caller has a transaction open. */
-static enum verdict judge(struct hygiene *h, const char *id)
+static size_t judging(const struct judge *judge)
 {
-    struct form_finding finding;
-    if (ledger_is_badmail(h->d->db, id))
-        return VERDICT_BADMAIL;
-    switch (form_check(h->spool, SPOOL_INCOMING, id, h->d->conf, &finding)) {
-    case FORM_PASS:
-        ledger_passed(h->d->db, id);
-        return VERDICT_PASS;
-    case FORM_BAD:
-        hold(h, id, &finding);
-        return VERDICT_BADMAIL;
-    case FORM_LATER:
-        LOG(LOG_WARN, "judge-later", KV("id", id), KV("reason", finding.reason));
-        return VERDICT_NONE;
-    case FORM_GONE:
-        break;
-    }
-    return VERDICT_NONE;
+    return g_hash_table_size(judge->known);
+}
+
+/* --- the window --- */
+
+static void on_judged(void *arg, struct judgement *j)
+{
+    struct judge *judge = arg;
+    g_queue_push_tail(&judge->done, j);
+    now_do(judge->commit);
+}
+
+static void begin(struct judge *judge, const char *id)
+{
+    const struct hygiene *h = judge->h;
+    struct judgement *j = judgement_new(id, h->spool, h->d->conf, judge->filters, on_judged, judge);
+    j->was_waiting = ledger_waiting(h->d->db, id, &j->waiting);
+    (void)g_hash_table_insert(judge->known, j->id, j);
+    g_queue_push_tail(&judge->reading, j);
+    now_do(judge->turn);
 }
 
 static void pass_on(struct hygiene *h, const char *id)
@@ -52,23 +78,419 @@ static void pass_on(struct hygiene *h, const char *id)
         LOG(LOG_ALARM, "move-failed", KV("id", id), KV("error", err.text));
 }
 
-void judge_turn(void *arg, char (*ids)[ID_SIZE], size_t n)
+/* True when its row says where it goes, and it has gone there. */
+static bool judged_before(struct hygiene *h, const char *id)
 {
-    struct hygiene *h = arg;
-    enum verdict verdicts[SWEEP_TURN];
-    if (h->d->stopping)
-        return;
-    db_begin(h->d->db);
-    for (size_t i = 0; i < n; i++)
-        verdicts[i] = judge(h, ids[i]);
-    db_commit(h->d->db);
-    char bad[SWEEP_TURN][ID_SIZE];
-    size_t bad_count = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (verdicts[i] == VERDICT_PASS)
-            pass_on(h, ids[i]);
-        else if (verdicts[i] == VERDICT_BADMAIL)
-            memcpy(bad[bad_count++], ids[i], ID_SIZE);
+    char ids[1][ID_SIZE];
+    if (ledger_has_passed(h->d->db, id)) {
+        pass_on(h, id);
+        return true;
     }
-    badmail_enter(h, bad, bad_count, SPOOL_INCOMING);
+    if (!ledger_is_badmail(h->d->db, id))
+        return false;
+    (void)snprintf(ids[0], ID_SIZE, "%s", id);
+    badmail_enter(h, ids, 1, SPOOL_INCOMING);
+    return true;
+}
+
+static void offer(struct judge *judge, const char *id)
+{
+    struct waiting waiting;
+    if (judge->h->d->stopping || g_hash_table_contains(judge->known, id) ||
+        ledger_waiting(judge->h->d->db, id, &waiting) || judged_before(judge->h, id))
+        return;
+    if (judging(judge) < WINDOW)
+        begin(judge, id);
+    else
+        sweep_ring(judge->sweep); /* it is found again */
+}
+
+static void set_pace(struct judge *judge)
+{
+    size_t n = judging(judge);
+    if (n > WINDOW - SWEEP_TURN)
+        sweep_pause(judge->sweep, true);
+    else if (n <= WINDOW / 2)
+        sweep_pause(judge->sweep, false);
+}
+
+static void on_sweep(void *arg, char (*ids)[ID_SIZE], size_t n)
+{
+    struct judge *judge = arg;
+    for (size_t i = 0; i < n; i++)
+        offer(judge, ids[i]);
+    set_pace(judge);
+}
+
+/* --- those who wait --- */
+
+/* When the first filter that is in trouble may be tried again; 0: none is, or nobody waits for one.
+ */
+static int64_t next_probe(const struct judge *judge)
+{
+    int64_t next = 0;
+    for (size_t i = 0; judge->filters[i] != NULL; i++) {
+        int64_t at = filter_next_probe(judge->filters[i]);
+        if (at > 0 && (next == 0 || at < next))
+            next = at;
+    }
+    return judge->h->d->conf->hygiene.on_filter_error == CONF_FILTER_DEFER ? next : 0;
+}
+
+struct due {
+    struct judge *judge;
+    char (*ids)[ID_SIZE];
+    size_t count, max;
+};
+
+static bool note_due(void *arg, const char *id)
+{
+    struct due *due = arg;
+    if (!g_hash_table_contains(due->judge->known, id))
+        (void)snprintf(due->ids[due->count++], ID_SIZE, "%s", id);
+    return due->count < due->max;
+}
+
+static void begin_due(struct judge *judge)
+{
+    static char ids[WINDOW / 2][ID_SIZE];
+    int64_t probe = next_probe(judge);
+    struct due due = {.judge = judge, .ids = ids, .max = WINDOW / 2};
+    if (probe > 0)
+        due.max = judging(judge) == 0 && clock_monotonic() >= probe ? 1 : 0;
+    if (due.max > 0 && judging(judge) < WINDOW / 2)
+        ledger_each_waiting(judge->h->d->db, clock_now(), note_due, &due);
+    for (size_t i = 0; i < due.count; i++)
+        begin(judge, ids[i]);
+}
+
+static void arm_wake(struct judge *judge)
+{
+    int64_t next = ledger_next_waiting(judge->h->d->db), probe = next_probe(judge);
+    int64_t wait = next > 0 ? next - clock_now() : WAKE_MAX;
+    if (probe > 0 && wait < probe - clock_monotonic())
+        wait = probe - clock_monotonic();
+    if (wait <= 0 && judging(judge) > 0)
+        return; /* at the next commit */
+    wait = wait < 0 ? 0 : wait < WAKE_MAX ? wait : WAKE_MAX;
+    const struct timeval in = {wait / 1000, wait % 1000 * 1000 + 1000};
+    (void)evtimer_add(judge->wake, &in);
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct judge *judge = arg;
+    if (judge->h->d->stopping)
+        return;
+    begin_due(judge);
+    arm_wake(judge);
+}
+
+static void on_recovered(void *arg)
+{
+    struct judge *judge = arg;
+    static const struct timeval now = {0, 0};
+    (void)evtimer_add(judge->wake, &now);
+}
+
+/* --- reading --- */
+
+static void on_turn(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct judge *judge = arg;
+    size_t turns = BATCH;
+    for (size_t bytes = 0; bytes < TURN_BYTES && turns-- > 0;) {
+        struct judgement *j = g_queue_pop_head(&judge->reading);
+        if (j == NULL)
+            return;
+        bool more = judgement_read(j, SLICE_BYTES);
+        bytes += more ? SLICE_BYTES : 0;
+        if (more)
+            g_queue_push_tail(&judge->reading, j);
+    }
+    if (!g_queue_is_empty(&judge->reading))
+        now_do(judge->turn);
+}
+
+/* --- verdicts --- */
+
+static void hold(struct hygiene *h, const struct judgement *j)
+{
+    struct badmail b;
+    badmail_describe(h->spool, SPOOL_INCOMING, j->id, j->decided_by, j->reason, &b);
+    if (json_array_size(j->reports) > 0)
+        b.report = json_dumps(j->reports, JSON_COMPACT);
+    ledger_hold(h->d->db, &b);
+    ledger_badmail_free(&b);
+}
+
+static void write_verdict(struct hygiene *h, const struct judgement *j)
+{
+    if (j->verdict == VERDICT_PASS)
+        ledger_passed(h->d->db, j->id);
+    else if (j->verdict == VERDICT_BADMAIL)
+        hold(h, j);
+    else if (j->verdict == VERDICT_WAIT)
+        ledger_wait(h->d->db, j->id, &j->waiting);
+    if (j->was_waiting && j->verdict != VERDICT_WAIT)
+        ledger_wait_over(h->d->db, j->id);
+}
+
+static void move_batch(struct judge *judge)
+{
+    char bad[BATCH][ID_SIZE];
+    size_t bad_count = 0;
+    for (size_t i = 0; i < judge->batch_count; i++) {
+        const struct judgement *j = judge->batch[i];
+        if (j->verdict == VERDICT_PASS)
+            pass_on(judge->h, j->id);
+        else if (j->verdict == VERDICT_BADMAIL)
+            memcpy(bad[bad_count++], j->id, ID_SIZE);
+    }
+    if (bad_count > 0)
+        badmail_enter(judge->h, bad, bad_count, SPOOL_INCOMING);
+}
+
+static void drop_batch(struct judge *judge)
+{
+    for (size_t i = 0; i < judge->batch_count; i++) {
+        (void)g_hash_table_remove(judge->known, judge->batch[i]->id);
+        judgement_free(judge->batch[i]);
+    }
+    judge->batch_count = 0;
+}
+
+static void go_on(struct judge *judge)
+{
+    drop_batch(judge);
+    if (judge->h->d->stopping)
+        return;
+    if (!g_queue_is_empty(&judge->done))
+        now_do(judge->commit);
+    set_pace(judge);
+    begin_due(judge);
+    arm_wake(judge);
+}
+
+static void commit_batch(struct judge *judge)
+{
+    db_begin(judge->h->d->db);
+    for (size_t i = 0; i < judge->batch_count; i++)
+        write_verdict(judge->h, judge->batch[i]);
+    db_commit(judge->h->d->db);
+    move_batch(judge);
+    go_on(judge);
+}
+
+/* --- tops --- */
+
+/* What can't be written now waits. */
+static void put_off(struct judgement *j, const char *why)
+{
+    LOG(LOG_WARN, "top-failed", KV("id", j->id), KV("error", why));
+    j->verdict = VERDICT_WAIT;
+    j->waiting.next_at = clock_now() + CLOCK_MINUTE;
+    (void)snprintf(j->waiting.filter, sizeof j->waiting.filter, "form");
+    (void)snprintf(j->waiting.reason, sizeof j->waiting.reason, "%s", why);
+}
+
+static void write_top(struct judge *judge, struct judgement *j)
+{
+    struct top top;
+    struct error err;
+    if (j->verdict != VERDICT_PASS || !judgement_top(j, &top))
+        return;
+    if (top_write(judge->h->spool, j->id, &top, &judge->fds[judge->fd_count], &err))
+        judge->fd_count++;
+    else
+        put_off(j, err.text);
+    top_free(&top);
+}
+
+static void on_synced(void *arg, int failed_errno)
+{
+    struct judge *judge = arg;
+    for (size_t i = 0; i < judge->fd_count; i++)
+        (void)close(judge->fds[i]);
+    judge->fd_count = 0;
+    judge->syncing = false;
+    for (size_t i = 0; failed_errno != 0 && i < judge->batch_count; i++)
+        if (judge->batch[i]->verdict == VERDICT_PASS)
+            put_off(judge->batch[i], strerror(failed_errno));
+    commit_batch(judge);
+    if (judge->h->d->stopping)
+        daemon_stopped(judge->h->d);
+}
+
+static void on_commit(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct judge *judge = arg;
+    if (judge->syncing)
+        return; /* behind it */
+    while (judge->batch_count < BATCH && !g_queue_is_empty(&judge->done)) {
+        struct judgement *j = g_queue_pop_head(&judge->done);
+        judge->batch[judge->batch_count++] = j;
+        write_top(judge, j);
+    }
+    if (judge->fd_count == 0) {
+        commit_batch(judge);
+        return;
+    }
+    judge->syncing = true;
+    syncpool_run(judge->h->sync, judge->fds, judge->fd_count,
+                 spool_fd(judge->h->spool, SPOOL_OUTGOING), on_synced, judge);
+}
+
+/* --- life --- */
+
+static void make_filters(struct judge *judge)
+{
+    const struct conf *conf = judge->h->d->conf;
+    const struct {
+        const struct filter_protocol *protocol;
+        const struct conf_filter *conf;
+    } all[FILTERS_MAX] = {
+        {&filter_clamd, &conf->hygiene.clamd},
+        {&filter_rspamd, &conf->hygiene.rspamd},
+        {&filter_spamd, &conf->hygiene.spamd},
+    };
+    size_t n = 0;
+    for (size_t i = 0; i < FILTERS_MAX; i++)
+        if (all[i].conf->server[0] != '\0')
+            judge->filters[n++] =
+                filter_new(judge->h, all[i].protocol, all[i].conf, on_recovered, judge);
+    judge->filters[n] = NULL;
+}
+
+static void free_filters(struct judge *judge)
+{
+    for (size_t i = 0; judge->filters[i] != NULL; i++)
+        filter_free(judge->filters[i]);
+    judge->filters[0] = NULL;
+}
+
+static bool is_batched(const struct judge *judge, const struct judgement *j)
+{
+    for (size_t i = 0; i < judge->batch_count; i++)
+        if (judge->batch[i] == j)
+            return true;
+    return false;
+}
+
+/* All but those whose tops are being synced; they lie in incoming/, and are found again. */
+static void give_up(struct judge *judge)
+{
+    GHashTableIter iter;
+    gpointer key, value;
+    g_queue_clear(&judge->reading);
+    g_queue_clear(&judge->done);
+    g_hash_table_iter_init(&iter, judge->known);
+    while (g_hash_table_iter_next(&iter, &key, &value)) {
+        if (is_batched(judge, value))
+            continue;
+        g_hash_table_iter_remove(&iter);
+        judgement_free(value);
+    }
+}
+
+static bool remove_stale_tops(struct hygiene *h, struct error *err)
+{
+    struct spool_scan *scan = spool_scan_begin_of(h->spool, SPOOL_OUTGOING, TOP_SUFFIX, err);
+    bool ok = scan != NULL;
+    for (char id[ID_SIZE]; ok && spool_scan_next(scan, id);) {
+        enum spool_dir dir = spool_find(h->spool, id);
+        bool wanted =
+            dir == SPOOL_OUTGOING || (dir == SPOOL_INCOMING && ledger_has_passed(h->d->db, id));
+        ok = wanted || top_remove(h->spool, id, err);
+    }
+    spool_scan_end(scan);
+    return ok;
+}
+
+struct judge *judge_start(struct hygiene *h, struct error *err)
+{
+    if (!remove_stale_tops(h, err))
+        return NULL;
+    struct judge *judge = calloc(1, sizeof *judge);
+    if (judge == NULL)
+        abort();
+    judge->h = h;
+    judge->known = g_hash_table_new(g_str_hash, g_str_equal);
+    g_queue_init(&judge->reading);
+    g_queue_init(&judge->done);
+    judge->turn = evtimer_new(h->d->base, on_turn, judge);
+    judge->commit = evtimer_new(h->d->base, on_commit, judge);
+    judge->wake = evtimer_new(h->d->base, on_wake, judge);
+    if (judge->turn == NULL || judge->commit == NULL || judge->wake == NULL)
+        abort();
+    judge->sweep = sweep_new(h->d->base, h->spool, SPOOL_INCOMING, on_sweep, judge);
+    make_filters(judge);
+    sweep_ring(judge->sweep);
+    arm_wake(judge);
+    return judge;
+}
+
+void judge_free(struct judge *judge)
+{
+    if (judge == NULL)
+        return;
+    drop_batch(judge);
+    for (size_t i = 0; i < judge->fd_count; i++)
+        (void)close(judge->fds[i]);
+    give_up(judge);
+    free_filters(judge);
+    sweep_free(judge->sweep);
+    event_free(judge->turn);
+    event_free(judge->commit);
+    event_free(judge->wake);
+    g_hash_table_destroy(judge->known);
+    free(judge);
+}
+
+void judge_ring(struct judge *judge, const char *id)
+{
+    if (id != NULL && id_valid(id, strlen(id)))
+        offer(judge, id);
+    else
+        sweep_ring(judge->sweep);
+}
+
+void judge_reload(struct judge *judge)
+{
+    give_up(judge);
+    free_filters(judge);
+    make_filters(judge);
+    sweep_ring(judge->sweep);
+    set_pace(judge);
+    on_recovered(judge);
+}
+
+void judge_retry(struct judge *judge)
+{
+    for (size_t i = 0; judge->filters[i] != NULL; i++)
+        filter_retry(judge->filters[i]);
+    on_recovered(judge);
+}
+
+bool judge_stop(struct judge *judge)
+{
+    if (!judge->syncing && !g_queue_is_empty(&judge->done))
+        on_commit(-1, 0, judge);
+    give_up(judge);
+    return judge->syncing;
+}
+
+void judge_status(struct judge *judge, json_t *status)
+{
+    json_t *filters = json_array();
+    for (size_t i = 0; judge->filters[i] != NULL; i++)
+        (void)json_array_append_new(filters, filter_status(judge->filters[i]));
+    (void)json_object_set_new(status, "filters", filters);
+    (void)json_object_set_new(status, "judging", json_integer((json_int_t)judging(judge)));
 }

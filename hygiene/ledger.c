@@ -24,7 +24,7 @@ const char *const ledger_migrations[] = {
     "CREATE INDEX badmail_old ON badmail (changed_at) WHERE state > 0;"
     "CREATE INDEX pickup_old ON pickup (at)",
     "ALTER TABLE badmail ADD COLUMN report TEXT NOT NULL DEFAULT '';"
-    "CREATE TABLE waiting (id TEXT PRIMARY KEY, attempts INTEGER NOT NULL, first_at INTEGER NOT "
+    "CREATE TABLE waiting (id TEXT PRIMARY KEY, attempts INTEGER NOT NULL, waited INTEGER NOT "
     "NULL,"
     " next_at INTEGER NOT NULL, filter TEXT NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;"
     "CREATE INDEX waiting_next ON waiting (next_at)",
@@ -46,10 +46,99 @@ const char *ledger_badmail_state_name(enum badmail_state state)
     return state_names[state];
 }
 
+static void copy(char *to, size_t size, const char *from)
+{
+    (void)snprintf(to, size, "%s", from);
+}
+
+static bool has_row(struct db *db, sqlite3_stmt *st)
+{
+    if (!db_row(db, st))
+        return false;
+    db_done(st);
+    return true;
+}
+
+static int64_t one_number(struct db *db, sqlite3_stmt *st)
+{
+    int64_t n = db_row(db, st) ? db_column_int(st, 0) : 0;
+    db_done(st);
+    return n;
+}
+
+/* --- verdicts --- */
+
 void ledger_passed(struct db *db, const char *id)
 {
     db_run(db, "INSERT OR IGNORE INTO verdict (id, at) VALUES (?1, ?2)", DB_TEXT(id),
            DB_INT(clock_now()));
+}
+
+bool ledger_has_passed(struct db *db, const char *id)
+{
+    return has_row(db, db_query(db, "SELECT 1 FROM verdict WHERE id = ?1", DB_TEXT(id)));
+}
+
+/* --- who waits --- */
+
+void ledger_wait(struct db *db, const char *id, const struct waiting *w)
+{
+    db_run(db,
+           "INSERT OR REPLACE INTO waiting (id, attempts, waited, next_at, filter, reason)"
+           " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+           DB_TEXT(id), DB_INT(w->attempts), DB_INT(w->waited), DB_INT(w->next_at),
+           DB_TEXT(w->filter), DB_TEXT(w->reason));
+}
+
+bool ledger_waiting(struct db *db, const char *id, struct waiting *w)
+{
+    sqlite3_stmt *st =
+        db_query(db, "SELECT attempts, waited, next_at, filter, reason FROM waiting WHERE id = ?1",
+                 DB_TEXT(id));
+    if (!db_row(db, st))
+        return false;
+    *w = (struct waiting){.attempts = (unsigned)db_column_int(st, 0),
+                          .waited = db_column_int(st, 1),
+                          .next_at = db_column_int(st, 2)};
+    copy(w->filter, sizeof w->filter, db_column_text(st, 3));
+    copy(w->reason, sizeof w->reason, db_column_text(st, 4));
+    db_done(st);
+    return true;
+}
+
+void ledger_wait_over(struct db *db, const char *id)
+{
+    db_run(db, "DELETE FROM waiting WHERE id = ?1", DB_TEXT(id));
+}
+
+void ledger_each_waiting(struct db *db, int64_t now, ledger_waiting_fn *fn, void *arg)
+{
+    sqlite3_stmt *st = db_query(
+        db, "SELECT id FROM waiting WHERE next_at <= ?1 ORDER BY next_at, id", DB_INT(now));
+    while (db_row(db, st)) {
+        if (!fn(arg, db_column_text(st, 0))) {
+            db_done(st);
+            return;
+        }
+    }
+}
+
+int64_t ledger_next_waiting(struct db *db)
+{
+    return one_number(db, db_query(db, "SELECT COALESCE(MIN(next_at), 0) FROM waiting"));
+}
+
+int64_t ledger_waiting_count(struct db *db)
+{
+    return one_number(db, db_query(db, "SELECT COUNT(*) FROM waiting"));
+}
+
+int ledger_wait_no_longer(struct db *db, const char *id, int64_t now)
+{
+    if (id == NULL)
+        return db_run(db, "UPDATE waiting SET next_at = MIN(next_at, ?1)", DB_INT(now));
+    return db_run(db, "UPDATE waiting SET next_at = MIN(next_at, ?2) WHERE id = ?1", DB_TEXT(id),
+                  DB_INT(now));
 }
 
 /* --- badmail --- */
@@ -96,11 +185,6 @@ void ledger_hold(struct db *db, const struct badmail *b)
     "id, account, sender, recipients, subject, size, at, decided_by, reason, state, replayed_as, " \
     "entered, report"
 
-static void copy(char *to, size_t size, const char *from)
-{
-    (void)snprintf(to, size, "%s", from);
-}
-
 static void read_badmail(sqlite3_stmt *st, struct badmail *b)
 {
     *b = (struct badmail){.size = (uint64_t)db_column_int(st, 5),
@@ -132,11 +216,7 @@ bool ledger_badmail(struct db *db, const char *id, struct badmail *b)
 
 bool ledger_is_badmail(struct db *db, const char *id)
 {
-    sqlite3_stmt *st = db_query(db, "SELECT 1 FROM badmail WHERE id = ?1", DB_TEXT(id));
-    if (!db_row(db, st))
-        return false;
-    db_done(st);
-    return true;
+    return has_row(db, db_query(db, "SELECT 1 FROM badmail WHERE id = ?1", DB_TEXT(id)));
 }
 
 enum badmail_outcome ledger_badmail_outcome(struct db *db, const char *id)
@@ -172,10 +252,7 @@ void ledger_badmail_set(struct db *db, const char *id, enum badmail_state state,
 
 int64_t ledger_held_count(struct db *db)
 {
-    sqlite3_stmt *st = db_query(db, "SELECT count(*) FROM badmail WHERE state = 0");
-    int64_t n = db_row(db, st) ? db_column_int(st, 0) : 0;
-    db_done(st);
-    return n;
+    return one_number(db, db_query(db, "SELECT count(*) FROM badmail WHERE state = 0"));
 }
 
 void ledger_each_held(struct db *db, const char *after, ledger_badmail_fn *fn, void *arg)
@@ -211,11 +288,7 @@ void ledger_drop_forget(struct db *db, const char *id)
 
 bool ledger_drop_is_replay(struct db *db, const char *id)
 {
-    sqlite3_stmt *st = db_query(db, "SELECT 1 FROM pickup WHERE id = ?1 AND replay", DB_TEXT(id));
-    if (!db_row(db, st))
-        return false;
-    db_done(st);
-    return true;
+    return has_row(db, db_query(db, "SELECT 1 FROM pickup WHERE id = ?1 AND replay", DB_TEXT(id)));
 }
 
 void ledger_drop_set(struct db *db, const char *id, enum drop_state state)

@@ -13,6 +13,31 @@ extern const char *const ledger_migrations[];
 /* --- verdicts on what came in --- */
 
 void ledger_passed(struct db *db, const char *id);
+bool ledger_has_passed(struct db *db, const char *id);
+
+/* --- who waits for a verdict --- */
+
+struct waiting {
+    unsigned attempts; /* that count: the filter was asked */
+    int64_t waited;    /* ms between them, as planned: what counts towards filter-expire */
+    int64_t next_at;   /* due then */
+    char filter[32];   /* that had none */
+    char reason[600];
+};
+
+/* Enters or changes the row. */
+void ledger_wait(struct db *db, const char *id, const struct waiting *waiting);
+/* False when there is no row. */
+bool ledger_waiting(struct db *db, const char *id, struct waiting *waiting);
+void ledger_wait_over(struct db *db, const char *id);
+/* Those that are due at `now`, the longest due first, each to fn until it says false. */
+typedef bool ledger_waiting_fn(void *arg, const char *id);
+void ledger_each_waiting(struct db *db, int64_t now, ledger_waiting_fn *fn, void *arg);
+/* When the next one is due; 0: none waits. */
+int64_t ledger_next_waiting(struct db *db);
+int64_t ledger_waiting_count(struct db *db);
+/* Makes this one, or all of them (NULL), due at `now`; how many. */
+int ledger_wait_no_longer(struct db *db, const char *id, int64_t now);
 
 /* --- badmail --- */
 

@@ -1,13 +1,11 @@
 /* hygiene: judges what fetcherd downloaded, keeps the quarantine, and takes what is dropped into
  * pickup/. */
 #include "hygiene/badmail.h"
-#include "hygiene/filters.h"
 #include "hygiene/hygiene.h"
 #include "hygiene/judge.h"
 #include "hygiene/ledger.h"
 #include "hygiene/pickup.h"
 #include "hygiene/rejected.h"
-#include "hygiene/sweep.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include <stdlib.h>
@@ -35,7 +33,7 @@ static void on_notice(void *arg, const char *peer, const char *topic, const json
     if (strcmp(topic, "bell") != 0 || dir == NULL)
         return;
     if (strcmp(dir, spool_dir_name(SPOOL_INCOMING)) == 0)
-        sweep_ring(h->incoming);
+        judge_ring(h->judge, json_string_value(json_object_get(body, "id")));
     else if (strcmp(dir, spool_dir_name(SPOOL_REJECTED)) == 0)
         rejected_ring(h->rejected);
 }
@@ -58,40 +56,38 @@ static bool open_state(struct daemon *d, struct error *err)
 static bool start(struct daemon *d, struct error *err)
 {
     struct hygiene *h = d->state;
-    if (!filters_supported(d->conf, err) || !badmail_reconcile(h, err))
+    if (!badmail_reconcile(h, err))
         return false;
-    filters_warn(d->conf);
     h->sync = syncpool_new(d->base, err);
     if (h->sync == NULL)
         return false;
     h->pickup = pickup_start(h, err);
     if (h->pickup == NULL)
         return false;
+    h->judge = judge_start(h, err);
+    if (h->judge == NULL)
+        return false;
     h->rejected = rejected_start(h);
-    h->incoming = sweep_new(d->base, h->spool, SPOOL_INCOMING, judge_turn, h);
     bus_on_notice(d->bus, on_notice, h);
     bus_listen(d->bus, "fetcherd");
     bus_listen(d->bus, "relayd");
-    sweep_ring(h->incoming);
     h->prune = evtimer_new(d->base, on_prune, h);
     struct timeval soon = {PRUNE_GO_ON, 0};
     (void)evtimer_add(h->prune, &soon);
     return true;
 }
 
-/* What is served by now goes on; a filter that is wanted and not asked is said aloud. */
 static void reload(struct daemon *d)
 {
-    struct error err;
-    if (!filters_supported(d->conf, &err))
-        LOG(LOG_ALARM, "filter-not-asked", KV("error", err.text));
-    filters_warn(d->conf);
+    struct hygiene *h = d->state;
+    judge_reload(h->judge);
 }
 
 static void stop(struct daemon *d)
 {
     struct hygiene *h = d->state;
-    if (!pickup_busy(h->pickup))
+    bool judging = judge_stop(h->judge);
+    if (!judging && !pickup_busy(h->pickup))
         daemon_stopped(d);
 }
 
@@ -100,9 +96,9 @@ static void close_state(struct daemon *d)
     struct hygiene *h = d->state;
     if (h->prune != NULL)
         event_free(h->prune);
-    sweep_free(h->incoming);
     rejected_free(h->rejected);
     syncpool_free(h->sync); /* before those whose files it syncs */
+    judge_free(h->judge);
     pickup_free(h->pickup);
     spool_close(h->spool);
     free(h);

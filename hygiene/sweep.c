@@ -1,5 +1,6 @@
 /* See sweep.h. */
 #include "hygiene/sweep.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include <stdlib.h>
 
@@ -9,7 +10,9 @@ struct sweep {
     sweep_fn *fn;
     void *arg;
     struct spool_scan *scan; /* of the walk under way */
-    bool again;
+    int64_t taken;           /* ms that its turns have taken */
+    int64_t next_at;         /* monotonic; no walk begins before */
+    bool again, paused;
     struct event *turn, *unasked;
 };
 
@@ -17,10 +20,38 @@ static bool begin(struct sweep *sweep)
 {
     struct error err;
     sweep->again = false;
+    sweep->taken = 0;
     sweep->scan = spool_scan_begin(sweep->spool, sweep->dir, &err);
     if (sweep->scan == NULL)
         LOG(LOG_ALARM, "scan-failed", KV("dir", spool_dir_name(sweep->dir)), KV("error", err.text));
     return sweep->scan != NULL;
+}
+
+static void turn_in(struct sweep *sweep, int64_t ms)
+{
+    struct timeval wait = {ms / 1000, ms % 1000 * 1000};
+    (void)event_add(sweep->turn, &wait);
+}
+
+static void finish(struct sweep *sweep)
+{
+    spool_scan_end(sweep->scan);
+    sweep->scan = NULL;
+    sweep->next_at = clock_monotonic() + sweep->taken * SWEEP_SHARE;
+}
+
+static void take_turn(struct sweep *sweep)
+{
+    char ids[SWEEP_TURN][ID_SIZE];
+    size_t n = 0;
+    int64_t began = clock_monotonic();
+    while (n < SWEEP_TURN && spool_scan_next(sweep->scan, ids[n]))
+        n++;
+    if (n > 0)
+        sweep->fn(sweep->arg, ids, n);
+    sweep->taken += clock_monotonic() - began;
+    if (n < SWEEP_TURN)
+        finish(sweep);
 }
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)
@@ -28,21 +59,18 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct sweep *sweep = arg;
+    int64_t early = sweep->next_at - clock_monotonic();
+    if (sweep->paused)
+        return;
+    if (sweep->scan == NULL && early > 0) {
+        turn_in(sweep, early);
+        return;
+    }
     if (sweep->scan == NULL && !begin(sweep))
         return;
-    char ids[SWEEP_TURN][ID_SIZE];
-    size_t n = 0;
-    while (n < SWEEP_TURN && spool_scan_next(sweep->scan, ids[n]))
-        n++;
-    bool at_end = n < SWEEP_TURN;
-    if (at_end) {
-        spool_scan_end(sweep->scan);
-        sweep->scan = NULL;
-    }
-    if (n > 0)
-        sweep->fn(sweep->arg, ids, n);
-    if (!at_end || sweep->again)
-        event_active(sweep->turn, EV_TIMEOUT, 0);
+    take_turn(sweep);
+    if (sweep->scan != NULL || sweep->again)
+        turn_in(sweep, 0);
 }
 
 static void on_unasked(evutil_socket_t fd, short what, void *arg)
@@ -71,7 +99,15 @@ void sweep_ring(struct sweep *sweep)
     if (sweep->scan != NULL)
         sweep->again = true;
     else
-        event_active(sweep->turn, EV_TIMEOUT, 0);
+        turn_in(sweep, 0);
+}
+
+void sweep_pause(struct sweep *sweep, bool pause)
+{
+    bool resume = sweep->paused && !pause;
+    sweep->paused = pause;
+    if (resume)
+        turn_in(sweep, 0);
 }
 
 void sweep_free(struct sweep *sweep)

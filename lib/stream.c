@@ -396,6 +396,11 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 
 /* --- what the owner calls --- */
 
+struct evdns_base *stream_context_dns(const struct stream_context *ctx)
+{
+    return ctx->dns;
+}
+
 struct stream *stream_connect(struct stream_context *ctx, const struct stream_peer *peer,
                               stream_fn *fn, void *arg)
 {

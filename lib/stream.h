@@ -45,6 +45,8 @@ struct stream_peer {
 
 MUST_CHECK struct stream_context *stream_context_new(struct event_base *base, struct error *err);
 void stream_context_free(struct stream_context *ctx); /* after its last stream */
+/* The resolver, lent: for libevent's HTTP client, which brings its own connections. */
+struct evdns_base *stream_context_dns(const struct stream_context *ctx);
 
 struct stream *stream_connect(struct stream_context *ctx, const struct stream_peer *peer,
                               stream_fn *fn, void *arg);

@@ -370,6 +370,12 @@ bool message_read(struct message_reader *r, void *buf, size_t n, size_t *got, st
     return true;
 }
 
+int message_reader_fd(const struct message_reader *r, off_t *at)
+{
+    *at = r->body_at;
+    return r->fd;
+}
+
 void message_put_top(struct message_reader *r, struct top *top)
 {
     top_free(&r->top);

@@ -17,6 +17,7 @@
 #include "spool/spool.h"
 #include "spool/top.h"
 #include <stdint.h>
+#include <sys/types.h>
 
 #define MESSAGE_HASH_LEN    32
 #define MESSAGE_PREFACE_MAX (512 * 1024)
@@ -74,6 +75,8 @@ const struct message_head *message_reader_head(const struct message_reader *r);
  */
 MUST_CHECK bool message_read(struct message_reader *r, void *buf, size_t n, size_t *got,
                              struct error *err);
+/* The file, and where the message begins in it; lent. */
+int message_reader_fd(const struct message_reader *r, off_t *at);
 /* What is read begins with `top` from now on, in place of what that stands for; its bytes are the
  * reader's then. Size and hash are checked as ever. To be called before the first message_read. */
 void message_put_top(struct message_reader *r, struct top *top);

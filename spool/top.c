@@ -12,7 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SUFFIX     "top"
 #define FIRST_LINE "X-Popferry-Top: 1 id=%s skip=%llu nul=%s size=%zu blake2b=%s\r\n"
 #define FIRST_MAX  256
 
@@ -42,7 +41,7 @@ bool top_write(const struct spool *spool, const char *id, const struct top *top,
     if (top->len > TOP_MAX)
         return error_set(err, ERROR_PERMANENT, "its header section would have %zu octets",
                          top->len);
-    (void)unlinkat(dir, spool_name(name, id, SUFFIX), 0);
+    (void)unlinkat(dir, spool_name(name, id, TOP_SUFFIX), 0);
     int file = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
     if (file < 0)
         return error_errno(err, "cannot create outgoing/%s", name);
@@ -120,7 +119,7 @@ bool top_read(const struct spool *spool, const char *id, struct top *top, struct
 {
     char name[SPOOL_NAME_SIZE];
     size_t n = 0;
-    int fd = openat(spool_fd(spool, SPOOL_OUTGOING), spool_name(name, id, SUFFIX),
+    int fd = openat(spool_fd(spool, SPOOL_OUTGOING), spool_name(name, id, TOP_SUFFIX),
                     O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return error_errno(err, "%s", name);
@@ -138,21 +137,8 @@ bool top_read(const struct spool *spool, const char *id, struct top *top, struct
 bool top_remove(const struct spool *spool, const char *id, struct error *err)
 {
     char name[SPOOL_NAME_SIZE];
-    if (unlinkat(spool_fd(spool, SPOOL_OUTGOING), spool_name(name, id, SUFFIX), 0) == 0 ||
+    if (unlinkat(spool_fd(spool, SPOOL_OUTGOING), spool_name(name, id, TOP_SUFFIX), 0) == 0 ||
         errno == ENOENT)
         return true;
     return error_errno(err, "cannot remove outgoing/%s", name);
-}
-
-bool top_remove_orphans(const struct spool *spool, struct error *err)
-{
-    struct spool_scan *scan = spool_scan_begin_of(spool, SPOOL_OUTGOING, SUFFIX, err);
-    bool ok = scan != NULL;
-    for (char id[ID_SIZE]; ok && spool_scan_next(scan, id);) {
-        enum spool_dir dir = spool_find(spool, id);
-        if (dir != SPOOL_INCOMING && dir != SPOOL_OUTGOING)
-            ok = top_remove(spool, id, err);
-    }
-    spool_scan_end(scan);
-    return ok;
 }

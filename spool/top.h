@@ -13,7 +13,8 @@
 #include "spool/spool.h"
 #include <stddef.h>
 
-#define TOP_MAX (512 * 1024) /* octets */
+#define TOP_MAX    (512 * 1024) /* octets */
+#define TOP_SUFFIX "top"
 
 struct top {
     char *bytes; /* malloc'd */
@@ -31,8 +32,5 @@ MUST_CHECK bool top_read(const struct spool *spool, const char *id, struct top *
                          struct error *err);
 /* One that is not there is fine. */
 MUST_CHECK bool top_remove(const struct spool *spool, const char *id, struct error *err);
-
-/* Removes those whose message is neither in incoming/ nor in outgoing/: a crash left them. */
-MUST_CHECK bool top_remove_orphans(const struct spool *spool, struct error *err);
 
 #endif

@@ -3,6 +3,7 @@
 #define TESTS_UNIT_HYGIENE_FIXTURE_H
 
 #include "hygiene/hygiene.h"
+#include "hygiene/judge.h"
 #include "hygiene/ledger.h"
 #include "lib/clock.h"
 #include "spool/message.h"
@@ -56,6 +57,7 @@ static inline int fixture_free(void **state)
     struct fixture *f = *state;
     void *scratch = f->scratch;
     syncpool_free(f->h.sync);
+    judge_free(f->h.judge);
     spool_close(f->h.spool);
     bus_free(f->d.bus);
     event_base_free(f->d.base);
