@@ -391,7 +391,7 @@ static void note_reply(struct auth *a, const struct pop3_event *event)
 static enum auth_progress on_refused(struct auth *a, const struct pop3_event *event)
 {
     bool sasl = a->way == AUTH_BY_SASL;
-    bool used = !sasl || sasl_secret_used(a->sasl);
+    bool used = !sasl || (!a->held && sasl_secret_used(a->sasl)); /* what is held is still here */
 
     if (!a->cancelled)
         note_reply(a, event);
@@ -412,7 +412,7 @@ static enum auth_progress on_accepted(struct auth *a, const struct pop3_event *e
 {
     if (event->command == POP3_CMD_USER)
         return send_password(a);
-    if (event->command != POP3_CMD_AUTH || (sasl_complete(a->sasl) && !a->cancelled))
+    if (event->command != POP3_CMD_AUTH || (sasl_complete(a->sasl) && !a->held && !a->cancelled))
         return AUTH_DONE;
     (void)error_set(&a->error, ERROR_PERMANENT,
                     "the server said +OK before the exchange was through: it did not prove itself");

@@ -27,9 +27,15 @@ const char *auth_method(const struct auth *a)
     return a->mechanism ? sasl_name(a->mechanism->sasl) : "";
 }
 
+/* What is held has been made, but is still here. */
+static bool given_out(const struct auth *a)
+{
+    return !a->held && sasl_secret_used(a->sasl);
+}
+
 bool auth_in_the_balance(const struct auth *a)
 {
-    return a->sasl && sasl_secret_used(a->sasl);
+    return a->sasl && given_out(a);
 }
 
 static bool is_auto(const struct auth *a)
@@ -91,7 +97,6 @@ static enum auth_progress begin_exchange(struct auth *a)
 {
     const char *response = NULL, *name = auth_method(a);
 
-    a->held = NULL;
     if (a->mechanism->initial) {
         if (!sasl_step(a->sasl, NULL, 0, &response, &a->error))
             return other_way(a);
@@ -112,6 +117,7 @@ static enum auth_progress begin_sasl(struct auth *a, const struct mechanism *mec
                               .binding = login->binding};
 
     a->mechanism = mechanism;
+    a->held = NULL;
     a->cancelled = false;
     sasl_free(a->sasl);
     a->sasl = NULL;
@@ -186,7 +192,7 @@ static bool is_about_mechanism(int code)
 
 static enum auth_progress on_refused(struct auth *a, const struct smtp_reply *reply)
 {
-    bool used = sasl_secret_used(a->sasl);
+    bool used = given_out(a);
 
     if (!a->cancelled)
         note_reply(a, reply);
@@ -203,7 +209,7 @@ enum auth_progress auth_reply(struct auth *a, const struct smtp_reply *reply)
         return on_challenge(a, reply);
     if (smtp_reply_class(reply) != 2)
         return on_refused(a, reply);
-    if (sasl_complete(a->sasl) && !a->cancelled)
+    if (sasl_complete(a->sasl) && !a->held && !a->cancelled)
         return AUTH_DONE;
     (void)error_set(&a->error, ERROR_PERMANENT,
                     "%s: the server said yes before the exchange was through: it did not prove "

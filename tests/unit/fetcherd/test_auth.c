@@ -223,6 +223,40 @@ static void test_initial_response(void **state)
         }
 }
 
+/* By PLAIN, with a name that leaves no room for the response in the command. */
+static void begin_held(struct talk *t, size_t chunk, const char *option)
+{
+    static char user[201];
+    memset(user, 'u', sizeof user - 1);
+    begin(t, chunk, "cram-md5", "SASL PLAIN LOGIN\r\n", true); /* not offered, nothing is sent */
+    t->login.user = user;
+    t->login.option = option;
+    assert_int_equal(auth_begin(&t->auth, &t->core, &t->login), AUTH_GOES_ON);
+    says(t, "AUTH PLAIN\r\n");
+}
+
+/* It is made, but not given out before the server asks for it. */
+static void test_response_that_is_held(void **state)
+{
+    (void)state;
+    for
+        EACH_CHUNK(i)
+        {
+            struct talk t;
+            begin_held(&t, chunks[i], "auto");
+            feed(&t, "-ERR not by this one\r\n");
+            says(&t, "AUTH LOGIN\r\n");
+            assert_int_equal(t.progress, AUTH_GOES_ON);
+            auth_free(&t.auth);
+            pop3_stop(&t.core);
+            begin_held(&t, chunks[i], "plain");
+            feed(&t, "+OK\r\n");
+            assert_int_equal(t.progress, AUTH_FAILED);
+            assert_non_null(strstr(t.auth.error.text, "before the exchange was through"));
+            auth_free(&t.auth);
+        }
+}
+
 static void test_no_second_way_for_a_refused_password(void **state)
 {
     (void)state;
@@ -418,6 +452,7 @@ int main(void)
         cmocka_unit_test(test_binding_makes_it_stronger),
         cmocka_unit_test(test_two_steps),
         cmocka_unit_test(test_initial_response),
+        cmocka_unit_test(test_response_that_is_held),
         cmocka_unit_test(test_no_second_way_for_a_refused_password),
         cmocka_unit_test(test_next_way_while_nothing_was_given),
         cmocka_unit_test(test_what_may_go_in_clear),

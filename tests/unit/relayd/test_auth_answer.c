@@ -254,6 +254,38 @@ static void test_long_challenge(void **state)
     talk_over(t, AUTH_FAILED, "challenge is too long");
 }
 
+/* An initial response that is too long for the command is made, but not given out before the server
+ * asks for it. */
+static void test_response_that_is_held(void **state)
+{
+    struct talk *t = *state;
+    char user[400];
+    memset(user, 'u', sizeof user - 1);
+    user[sizeof user - 1] = '\0';
+    t->login.user = user;
+    talk_begin(t, "AUTH PLAIN LOGIN");
+    talk_says(t, "AUTH PLAIN\r\n");
+    assert_false(auth_in_the_balance(&t->auth));
+    talk_hears(t, "535 5.7.8 not by this one");
+    talk_says(t, "AUTH LOGIN\r\n");
+    talk_hears(t, "334 VXNlcm5hbWU6");
+    assert_memory_equal(t->sent, "dXV1dXV1", 8); /* the name, and nothing of what was held */
+    talk_begin(t, "AUTH PLAIN");
+    talk_skip(t);
+    talk_hears(t, "535 5.7.8 not by this one");
+    talk_over(t, AUTH_FAILED, "AUTH PLAIN: the server said: 535 5.7.8 not by this one");
+    talk_begin(t, "AUTH PLAIN");
+    talk_skip(t);
+    talk_hears(t, "235 welcome");
+    talk_over(t, AUTH_FAILED, "the server said yes before the exchange was through");
+    talk_begin(t, "AUTH PLAIN LOGIN");
+    talk_hears(t, "334 ");
+    assert_true(auth_in_the_balance(&t->auth));
+    talk_skip(t);
+    talk_hears(t, "535 5.7.8 no");
+    talk_over(t, AUTH_REFUSED, "535 5.7.8 no");
+}
+
 /* What the owner asks when a connection ends: over the password, perhaps? */
 static void test_in_the_balance(void **state)
 {
@@ -293,6 +325,7 @@ int main(void)
         talk_tests(test_cancelled),
         talk_tests(test_next_way_behind_a_cancelled_one),
         talk_tests(test_long_challenge),
+        talk_tests(test_response_that_is_held),
         talk_tests(test_in_the_balance),
     };
     return cmocka_run_group_tests_name("auth-answer", tests, NULL, NULL);
