@@ -424,6 +424,8 @@ static enum auth_progress on_challenge(struct auth *a, const struct pop3_event *
     const char *response = a->held;
 
     a->held = NULL;
+    if (a->cancelled)
+        return fail(a, way_command(a)); /* the server has to refuse it now (RFC 5034, 4) */
     if (!response && !sasl_step(a->sasl, event->data, event->len, &response, &a->error)) {
         a->cancelled = true;
         return sent(a, pop3_cancel(a->core));

@@ -166,6 +166,8 @@ static enum auth_progress on_challenge(struct auth *a, const struct smtp_reply *
     const char *response = a->held;
 
     a->held = NULL;
+    if (a->cancelled)
+        return AUTH_FAILED; /* the server has to refuse it now (RFC 4954, 4) */
     if (!response && !sasl_step(a->sasl, reply->text, reply->text_len, &response, &a->error)) {
         a->cancelled = true;
         smtp_auth_cancel(a->core);

@@ -296,6 +296,26 @@ static void test_next_way_while_nothing_was_given(void **state)
         }
 }
 
+/* A server that goes on all the same is told nothing more. */
+static void test_challenge_behind_a_cancelled_one(void **state)
+{
+    (void)state;
+    for
+        EACH_CHUNK(i)
+        {
+            struct talk t;
+            begin(&t, chunks[i], "auto", "SASL CRAM-MD5 PLAIN\r\n", true);
+            says(&t, "AUTH CRAM-MD5\r\n");
+            feed(&t, "+ not base64!\r\n");
+            says(&t, "*\r\n");
+            feed(&t, "+ PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2U+\r\n");
+            says(&t, "");
+            assert_int_equal(t.progress, AUTH_FAILED);
+            assert_non_null(strstr(t.auth.error.text, "not base64"));
+            auth_free(&t.auth);
+        }
+}
+
 /* Without TLS: what is said, and in the refusal what would do. */
 static void test_what_may_go_in_clear(void **state)
 {
@@ -455,6 +475,7 @@ int main(void)
         cmocka_unit_test(test_response_that_is_held),
         cmocka_unit_test(test_no_second_way_for_a_refused_password),
         cmocka_unit_test(test_next_way_while_nothing_was_given),
+        cmocka_unit_test(test_challenge_behind_a_cancelled_one),
         cmocka_unit_test(test_what_may_go_in_clear),
         cmocka_unit_test(test_nothing_weaker_in_clear),
         cmocka_unit_test(test_basic_wants_an_account_without_tls),

@@ -238,6 +238,20 @@ static void test_next_way_behind_a_cancelled_one(void **state)
     talk_done(t);
 }
 
+/* A server that goes on all the same is told nothing more, not even by an answer that would make
+ * sense. */
+static void test_challenge_behind_a_cancelled_one(void **state)
+{
+    struct talk *t = *state;
+    talk_begin(t, "AUTH CRAM-MD5 PLAIN");
+    talk_says(t, "AUTH CRAM-MD5\r\n");
+    talk_hears(t, "334 not base64!");
+    talk_says(t, "*\r\n");
+    talk_hears(t, CRAM_CHALLENGE);
+    talk_over(t, AUTH_FAILED, "not base64");
+    assert_false(auth_in_the_balance(&t->auth));
+}
+
 /* Longer than any mechanism's, though the line is within its limit (RFC 4954, 4). */
 static void test_long_challenge(void **state)
 {
@@ -324,6 +338,7 @@ int main(void)
         talk_tests(test_no_way_left),
         talk_tests(test_cancelled),
         talk_tests(test_next_way_behind_a_cancelled_one),
+        talk_tests(test_challenge_behind_a_cancelled_one),
         talk_tests(test_long_challenge),
         talk_tests(test_response_that_is_held),
         talk_tests(test_in_the_balance),
