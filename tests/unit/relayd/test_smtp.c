@@ -12,12 +12,19 @@
 
 enum { ROOM = 65536, RECIPIENTS = 64 };
 
+/* One that comes again and again stands there once, with how often. */
+struct lines {
+    char text[ROOM];
+    char last[ROOM]; /* is not in `text` yet */
+    long times;      /* of it; 0: there is none */
+};
+
 struct play {
     struct smtp *smtp;
     bool bytewise;
-    char log[ROOM];      /* what happened and was not asked for yet: "C: ...\n", "E: ...\n" */
-    char expected[ROOM]; /* what the transcript says of it */
-    char wire[ROOM];     /* an unfinished line of the client */
+    struct lines log;      /* what happened and was not asked for yet: "C: ...", "E: ..." */
+    struct lines expected; /* what the transcript says of it */
+    char wire[ROOM];       /* an unfinished line of the client */
     size_t wire_len;
     char server[ROOM]; /* what the server is about to say */
     size_t server_len;
@@ -27,14 +34,33 @@ struct play {
     char *sender;
 };
 
+static void lines_end(struct lines *lines)
+{
+    size_t at = strlen(lines->text), room = sizeof lines->text - at;
+    if (lines->times == 1)
+        snprintf(lines->text + at, room, "%s\n", lines->last);
+    else if (lines->times > 1)
+        snprintf(lines->text + at, room, "%s (%ld times)\n", lines->last, lines->times);
+    lines->times = 0;
+}
+
+static void lines_add(struct lines *lines, const char *line, long times)
+{
+    if (lines->times == 0 || strcmp(lines->last, line) != 0) {
+        lines_end(lines);
+        snprintf(lines->last, sizeof lines->last, "%s", line);
+    }
+    lines->times += times;
+}
+
 __attribute__((format(printf, 2, 3))) static void note(struct play *p, const char *fmt, ...)
 {
-    size_t at = strlen(p->log);
+    char line[ROOM];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(p->log + at, sizeof p->log - at - 1, fmt, args);
+    vsnprintf(line, sizeof line, fmt, args);
     va_end(args);
-    strcat(p->log, "\n");
+    lines_add(&p->log, line, 1);
 }
 
 static void on_send(void *ctx, const char *bytes, size_t len)
@@ -187,6 +213,22 @@ static void act_body(struct play *p, char *text)
         smtp_body(p->smtp, buf + i, piece);
 }
 
+/* "N TEXT": so many times, all in one piece or in one each. */
+static void act_bodies(struct play *p, char *args)
+{
+    char *text = NULL;
+    size_t times = strtoul(args, &text, 10);
+    size_t len = transcript_unescape(++text, ROOM / 2);
+    size_t piece = p->bytewise ? len : times * len;
+    char *all = malloc(times * len);
+    assert_non_null(all);
+    for (size_t i = 0; i < times; i++)
+        memcpy(all + i * len, text, len);
+    for (size_t i = 0; i < times * len; i += piece)
+        smtp_body(p->smtp, all + i, piece);
+    free(all);
+}
+
 /* "MECHANISM" or "MECHANISM INITIAL-RESPONSE"; "=" stands for an empty one here too. */
 static void act_auth(struct play *p, char *line)
 {
@@ -212,6 +254,8 @@ static void act(struct play *p, char *line)
         act_start(p, line + 6);
     else if (strncmp(line, "body ", 5) == 0)
         act_body(p, line + 5);
+    else if (strncmp(line, "body*", 5) == 0)
+        act_bodies(p, line + 5);
     else if (strcmp(line, "end") == 0)
         smtp_body_end(p->smtp);
     else if (strcmp(line, "quit") == 0)
@@ -275,10 +319,19 @@ static void gather_server(struct play *p, const char *line)
         memcpy(p->server + p->server_len, buf, len);
 }
 
+/* What it shows begins with the first line that differs. */
 static void compare(struct play *p)
 {
-    assert_string_equal(p->log, p->expected);
-    p->log[0] = p->expected[0] = '\0';
+    lines_end(&p->log);
+    lines_end(&p->expected);
+    const char *log = p->log.text, *expected = p->expected.text;
+    for (const char *a = log, *b = expected; *a && *a == *b; a++, b++)
+        if (*a == '\n') {
+            log = a + 1;
+            expected = b + 1;
+        }
+    assert_string_equal(log, expected);
+    p->log.text[0] = p->expected.text[0] = '\0';
 }
 
 static void expect(struct play *p, char *line)
@@ -287,8 +340,14 @@ static void expect(struct play *p, char *line)
         assert_int_equal(smtp_errors(p->smtp), strtol(line + 10, NULL, 10));
         return;
     }
+    long times = 1;
+    if (line[1] == '*') {
+        char *rest = NULL;
+        times = strtol(line + 2, &rest, 10);
+        memmove(line + 1, rest, strlen(rest) + 1);
+    }
     transcript_unescape(line, ROOM);
-    strcat(strcat(p->expected, line), "\n");
+    lines_add(&p->expected, line, times);
 }
 
 static void play_line(struct play *p, char *line)
