@@ -208,7 +208,8 @@ static void keep_best(struct smtp *smtp, enum smtp_verdict verdict, int code)
     if (smtp->finals > 1 && of[verdict].rank <= of[smtp->best].rank)
         return;
     smtp->best = verdict;
-    const struct smtp_result result = {of[verdict].outcome, ".", NULL, code, false};
+    const char *command = smtp_pending_command(smtp);
+    const struct smtp_result result = {of[verdict].outcome, command, NULL, code, false};
     smtp_keep(smtp, &result);
 }
 
@@ -229,7 +230,7 @@ static void on_taker(struct smtp *smtp, const struct smtp_reply *reply)
 static void on_verdict(struct smtp *smtp, const struct smtp_reply *reply)
 {
     bool good = smtp_reply_class(reply) == 2;
-    struct smtp_result result = smtp_result_of(smtp, reply, smtp->chunking ? "BDAT" : ".");
+    struct smtp_result result = smtp_result_of(smtp, reply, smtp_pending_command(smtp));
     if (smtp->refused)
         result = smtp->result;
     else if (smtp->accepted == 0)
