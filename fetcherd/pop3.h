@@ -13,8 +13,8 @@
 #include <stdint.h>
 
 #include "fetcherd/dotdecode.h"
-#include "fetcherd/redact.h"
 #include "fetcherd/reply.h"
+#include "lib/redact.h"
 
 enum pop3_state {
     POP3_GREETING,  /* connected, nothing heard yet */

@@ -125,6 +125,7 @@ static enum auth_progress begin_sasl(struct auth *a, const struct mechanism *mec
     if (!secret)
         return AUTH_FAILED;
     with.secret = secret;
+    smtp_secret(a->core, secret);
     a->sasl = sasl_new(mechanism->sasl, &with, &a->error);
     secret_wipe(secret);
     return a->sasl ? begin_exchange(a) : other_way(a);

@@ -247,6 +247,7 @@ static bool put_login(struct smtp *smtp, const char *verb, const char *blank, co
     int n = snprintf(line, sizeof line, "%s%s%s\r\n", verb, blank, text);
     bool fits = n > 0 && (size_t)n <= max;
     if (fits) {
+        redact_response(&smtp->redact, text);
         smtp->login_owed = true;
         smtp->events->send(smtp->ctx, line, (size_t)n);
     }
@@ -275,10 +276,16 @@ void smtp_auth_cancel(struct smtp *smtp)
     (void)put_login(smtp, "*", "", "", SMTP_AUTH_LINE_MAX);
 }
 
+void smtp_secret(struct smtp *smtp, const char *secret)
+{
+    redact_secret(&smtp->redact, secret);
+}
+
 void smtp_login_done(struct smtp *smtp)
 {
     if (smtp->state != SMTP_LOGIN)
         return;
+    redact_clear(&smtp->redact);
     smtp->logged_in = true;
     enter_ready(smtp);
 }
@@ -314,8 +321,17 @@ static void on_quit(struct smtp *smtp, const struct smtp_reply *reply)
     smtp_close_session(smtp, SMTP_CLOSED_QUIT, smtp->text);
 }
 
-static void on_reply(struct smtp *smtp, const struct smtp_reply *reply)
+static void redact(struct smtp *smtp, struct smtp_reply *reply)
 {
+    if (smtp->redact.count == 0 || reply->code == SMTP_CHALLENGE)
+        return;
+    reply->text_len = redact_apply(&smtp->redact, reply->text, reply->text_len);
+    reply->text[reply->text_len] = '\0';
+}
+
+static void on_reply(struct smtp *smtp, struct smtp_reply *reply)
+{
+    redact(smtp, reply);
     smtp_reply_format(reply, smtp->text, sizeof smtp->text);
     if (smtp->state != SMTP_QUIT) {
         smtp->refusals += smtp_reply_class(reply) == 5;
@@ -429,6 +445,7 @@ void smtp_free(struct smtp *smtp)
 {
     if (!smtp)
         return;
+    redact_clear(&smtp->redact);
     free(smtp->takers);
     free(smtp->chunk);
     free(smtp);

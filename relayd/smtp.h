@@ -124,6 +124,9 @@ bool smtp_auth(struct smtp *smtp, const char *mechanism, const char *initial)
 bool smtp_auth_answer(struct smtp *smtp, const char *answer) __attribute__((warn_unused_result));
 /* Instead of an answer; the server will refuse the exchange. */
 void smtp_auth_cancel(struct smtp *smtp);
+/* The password or token that the login is about, and what is said in it, are stars wherever the
+ * server repeats them, until it is done. */
+void smtp_secret(struct smtp *smtp, const char *secret);
 /* Logged in: on to `ready`. */
 void smtp_login_done(struct smtp *smtp);
 /* Ends the session, for the reason `why`. */

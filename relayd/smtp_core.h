@@ -3,6 +3,7 @@
 #ifndef RELAYD_SMTP_CORE_H
 #define RELAYD_SMTP_CORE_H
 
+#include "lib/redact.h"
 #include "relayd/dotencode.h"
 #include "relayd/smtp.h"
 
@@ -26,7 +27,8 @@ struct smtp {
     bool secured;
     bool login;
     bool logged_in;
-    bool login_owed; /* the server owes an answer within the login */
+    bool login_owed;      /* the server owes an answer within the login */
+    struct redact redact; /* what was said in it */
     enum smtp_state state;
     struct smtp_reply_parser parser;
     struct smtp_extensions offers;

@@ -143,6 +143,21 @@ def test_a_refused_password_is_given_once_and_a_new_one_at_once(make_ferry):
         assert len(server.tried) > 1
 
 
+class Echo(LoginSmtp):
+    def do_auth(self, talk, line):
+        talk.send(f"535 5.7.8 no: {line} ({PASSWORD})\r\n".encode())
+
+
+def test_a_password_that_the_server_repeats_is_not_told_on(make_ferry):
+    with Echo("PLAIN") as server:
+        ferry = ferry_for(make_ferry, server, auth="plain", waiting=1)
+        wait_for(lambda: ferry.events("relayd", "relay-login-refused"), what="the alarm")
+        told = ferry.log("relayd") + ferry.ctl_ok("status") + str(ferry.ctl("relay", "test"))
+        initial = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode()
+        assert "535 5.7.8 no: AUTH PLAIN ****" in told
+        assert PASSWORD not in told and initial not in told
+
+
 def test_no_password(make_ferry):
     with LoginSmtp("CRAM-MD5") as server:
         ferry = ferry_for(make_ferry, server, password=None)

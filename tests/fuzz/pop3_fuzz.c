@@ -2,7 +2,7 @@
  * crash nor hang. Where all commands are sent behind the greeting it must give the same events whatever the cuts; where a
  * command is sent whenever there is room, what comes before its command depends on them. Build:
  *   clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -I. -o build/fuzz/pop3 tests/fuzz/pop3_fuzz.c \
- *       fetcherd/pop3.c fetcherd/pop3_parse.c fetcherd/reply.c fetcherd/dotdecode.c fetcherd/redact.c -lsodium
+ *       fetcherd/pop3.c fetcherd/pop3_parse.c fetcherd/reply.c fetcherd/dotdecode.c lib/redact.c -lsodium
  *   build/fuzz/pop3 -max_total_time=60 CORPUS */
 #include <stdint.h>
 #include <stdlib.h>

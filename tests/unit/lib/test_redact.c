@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "fetcherd/redact.h"
+#include "lib/redact.h"
 
 static void expect(const struct redact *r, const char *text, const char *shown)
 {

@@ -1,8 +1,8 @@
 /* What must not be read in a server's words. There are servers that say again what they were told,
  * "-ERR unknown command: PASS ..."; their words go to the log, to `status` and into transcripts.
  * Whoever sends something secret notes it here; in the lines that come back it is put as stars. */
-#ifndef FETCHERD_REDACT_H
-#define FETCHERD_REDACT_H
+#ifndef LIB_REDACT_H
+#define LIB_REDACT_H
 
 #include <stddef.h>
 

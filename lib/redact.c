@@ -2,7 +2,7 @@
  *
  * Promises: a secret that was noted is in no text that went through redact_apply, neither as it is
  * nor in base64; the copies are wiped. */
-#include "fetcherd/redact.h"
+#include "lib/redact.h"
 
 #include <sodium.h>
 #include <stdlib.h>
