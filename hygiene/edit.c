@@ -193,11 +193,16 @@ static bool is_removed(struct removal *removals, size_t n, const struct header_f
     return removed;
 }
 
+/* The length of a first line "From ...", which is no field "From :". */
 static size_t mbox_line(const char *header, size_t len)
 {
+    struct header_walk walk = header_begin(header, len);
+    struct header_field field;
     const char *lf = memchr(header, '\n', len);
-    return len > 5 && strncasecmp(header, "From ", 5) == 0 && lf != NULL ? (size_t)(lf + 1 - header)
-                                                                         : 0;
+    if (len < 5 || strncasecmp(header, "From ", 5) != 0 || lf == NULL ||
+        (header_next(&walk, &field) && field.name == header))
+        return 0;
+    return (size_t)(lf + 1 - header);
 }
 
 char *edits_apply(const struct edits *edits, const char *header, size_t len, size_t *out_len)

@@ -12,8 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FIRST_LINE "X-Popferry-Top: 1 id=%s skip=%llu nul=%s size=%zu blake2b=%s\r\n"
-#define FIRST_MAX  256
+#define FIRST_MAX 256
 
 void top_free(struct top *top)
 {
@@ -21,14 +20,20 @@ void top_free(struct top *top)
     *top = (struct top){.bytes = NULL};
 }
 
+/* The hash is of what the line says before it, and of the bytes. */
 static void first_line(const struct top *top, const char *id, char line[static FIRST_MAX])
 {
     unsigned char hash[MESSAGE_HASH_LEN];
     char text[MESSAGE_HASH_TEXT_SIZE];
-    (void)crypto_generichash(hash, sizeof hash, (const unsigned char *)top->bytes, top->len, NULL,
-                             0);
-    (void)snprintf(line, FIRST_MAX, FIRST_LINE, id, (unsigned long long)top->skip,
-                   top->drop_nul ? "drop" : "keep", top->len, message_hash_text(hash, text));
+    crypto_generichash_state state;
+    int n = snprintf(line, FIRST_MAX, "X-Popferry-Top: 1 id=%s skip=%llu nul=%s size=%zu", id,
+                     (unsigned long long)top->skip, top->drop_nul ? "drop" : "keep", top->len);
+    (void)crypto_generichash_init(&state, NULL, 0, sizeof hash);
+    (void)crypto_generichash_update(&state, (const unsigned char *)line, (size_t)n);
+    (void)crypto_generichash_update(&state, (const unsigned char *)top->bytes, top->len);
+    (void)crypto_generichash_final(&state, hash, sizeof hash);
+    (void)snprintf(line + n, FIRST_MAX - (size_t)n, " blake2b=%s\r\n",
+                   message_hash_text(hash, text));
 }
 
 /* --- writing --- */

@@ -281,7 +281,7 @@ class SlowFilter(ScriptedFilter):
 def test_what_is_too_large_for_a_filter_is_not_shown_to_it(world, filters):
     """By our own limit it passes by; what clamd's says is no verdict, and waiting would not help."""
     server = filters(Clamd, stream_max="64K")
-    large = mail("large", "x" * 70 + "\n" * 100_000)
+    large = mail("large", ("x" * 70 + "\n") * 5_000)
     w = world([large], clamd=at(server), clamd_size="32K").settled()
     assert w.arrived() == [large]
     w = world([large], clamd=at(server), clamd_size="10M")
@@ -325,3 +325,46 @@ def test_a_reload_asks_another_filter(world, clamd):
         w.ferry.reload("hygiene")
         row, = w.ferry.wait_badmail(1)
         assert row["decided_by"] == "clamd" and "Eicar" in row["reason"]
+
+
+def test_repairs(world):
+    """What is repaired is so on its way; in the spool it stays as it was."""
+    texts = [b"just text\r\n", b"Subject: \0a\r\n\r\nb\0ody\r\n", mail("whole")]
+    w = world(texts, no_header="repair", nul="repair").settled()
+    arrived = sorted(w.arrived(), key=len)
+    assert arrived[:2] == [b"Subject: a\r\n\r\nbody\r\n", mail("whole")]
+    head, _, body = arrived[2].partition(b"\r\n\r\n")
+    assert body == texts[0] and b"\r\nSubject: (a message that came without" in b"\r\n" + head
+    assert b"\r\nDate: " in head
+
+
+BREAKS = {
+    "no-header": b"just text\r\n",
+    "nul": b"Subject: a\r\n\r\nb\0ody\r\n",
+    "long-header": b"X: " + b"y" * 120_000 + b"\r\n\r\nbody\r\n",
+    "too-large": mail("large", ("x" * 70 + "\n") * 3000),
+    "bad-sender": b"From: @@@\r\n\r\nbody\r\n",
+}
+
+
+@pytest.mark.parametrize("rule", BREAKS)
+@pytest.mark.parametrize("mode", ["pass", "badmail"])
+def test_rules_of_form(world, rule, mode):
+    """The name of the rule shows; so does the way past it."""
+    text = BREAKS[rule]
+    if rule == "bad-sender" and mode == "pass":
+        mode = "null"
+    w = world([text], start=False, **{rule.replace("-", "_"): mode})
+    w.ferry.start("fetcherd", "relayd")
+    w.fetch()
+    wait_for(lambda: w.ferry.files("incoming"), what="the message to be fetched")
+    w.ferry.fetch_section["message-size"] = "2K"  # lowered since
+    w.ferry.write_conf()
+    w.ferry.start("hygiene")
+    if mode != "badmail":
+        assert w.settled().arrived() == [text]
+        return
+    row, = w.ferry.wait_badmail(1)
+    assert row["decided_by"] == f"form:{rule}"
+    w.ferry.ctl_ok("badmail", "replay", row["id"])
+    wait_for(lambda: w.arrived() == [text], what="the replay")
