@@ -18,16 +18,18 @@ enum {
 #define DEFAULT_LIMIT (UINT64_C(10) << 20)
 #define DISK_MARGIN   (UINT64_C(64) << 20)
 #define PUT_OFF_LIMIT UINT64_C(1000) /* messages that may wait while all are put off */
+#define FILTER_LIMIT  UINT64_C(1000) /* the same, for a filter */
 
 struct relay_watch {
     struct fetcherd *f;
     void (*ready)(struct fetcherd *f); /* NULL once called */
     struct event *timer;
-    uint64_t size_limit;        /* as relayd told; 0: none is known */
-    uint64_t outgoing;          /* as relayd told */
-    bool circuit_open, put_off; /* the same */
-    bool disk_low, queue_full;  /* as last found */
-    bool held;                  /* as last logged */
+    uint64_t size_limit;                     /* as relayd told; 0: none is known */
+    uint64_t outgoing;                       /* as relayd told */
+    uint64_t unjudged;                       /* as hygiene told: messages that wait for a filter */
+    bool circuit_open, put_off;              /* the same */
+    bool disk_low, queue_full, filters_full; /* as last found */
+    bool held;                               /* as last logged */
 };
 
 uint64_t watch_size_limit(const struct relay_watch *w)
@@ -78,6 +80,8 @@ const char *watch_holding_off(struct relay_watch *w)
         return disk;
     if (w->circuit_open)
         return "the SMTP server does not take mail at present";
+    if (w->filters_full)
+        return "much mail waits for a content filter";
     if (w->queue_full && w->put_off)
         return "the SMTP server puts mail off, and much of it waits already";
     return w->queue_full ? "the queue is over relay.queue-limit" : NULL;
@@ -119,6 +123,16 @@ static void on_answer(void *arg, const json_t *reply)
     }
 }
 
+static void on_hygiene(void *arg, const json_t *reply)
+{
+    struct relay_watch *w = arg;
+
+    if (reply)
+        w->unjudged = (uint64_t)json_integer_value(json_object_get(reply, "waiting"));
+    w->filters_full = w->unjudged > FILTER_LIMIT - (w->filters_full ? FILTER_LIMIT / 4 : 0);
+    log_change(w);
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct relay_watch *w = arg;
@@ -127,6 +141,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     bus_ask(w->f->daemon->bus, "relayd", json_pack("{s:s}", "cmd", "status"), ANSWER_TIMEOUT,
             on_answer, w);
+    bus_ask(w->f->daemon->bus, "hygiene", json_pack("{s:s}", "cmd", "status"), ANSWER_TIMEOUT,
+            on_hygiene, w);
 }
 
 struct relay_watch *watch_new(struct fetcherd *f, void (*ready)(struct fetcherd *f))

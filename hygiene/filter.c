@@ -63,6 +63,9 @@ void filter_answer_set(struct filter_answer *answer, enum filter_word word, cons
     answer->word = word;
     (void)vsnprintf(answer->reason, sizeof answer->reason, fmt, ap);
     va_end(ap);
+    const char *end;
+    if (!g_utf8_validate(answer->reason, -1, &end)) /* a character was cut */
+        answer->reason[end - answer->reason] = '\0';
 }
 
 /* --- trouble --- */

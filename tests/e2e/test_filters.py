@@ -204,6 +204,22 @@ def test_a_filter_that_does_not_answer(world, filters, kind, how):
     assert len(w.arrived()) == 21 and not w.ferry.badmail()
 
 
+def test_much_mail_that_waits_holds_fetching_off(world):
+    with ScriptedFilter({"CONNECT": CLOSE}) as server:
+        fetch = {"messages_per_session": 2000}
+        w = world([mail(f"m{n}") for n in range(1010)], fetch=fetch, clamd=at(server))
+        reason = wait_for(lambda: held_off(w.ferry), 60, "fetching to be held off")
+        assert "filter" in reason
+        server.script.clear()
+        w.ferry.ctl_ok("retry", "--all")
+        assert len(w.settled(60).arrived()) == 1010
+        wait_for(lambda: not held_off(w.ferry), 30, "fetching to go on")
+
+
+def held_off(ferry):
+    return ferry.status()["fetcherd"]["holding_off"]
+
+
 TABLES = {"rspamd": RUBBISH | RSPAMD, "clamd": RUBBISH | CLAMD, "spamd": RUBBISH | SPAMD}
 CASES = [(name, what) for name, table in TABLES.items() for what in table]
 
