@@ -1,11 +1,9 @@
-"""Quarantine when things are odd: damaged files, a crowd of recipients, filters not yet there."""
+"""Quarantine when things are odd: damaged files, a crowd of recipients."""
 
 import os
 import sqlite3
 import subprocess
 from contextlib import closing
-
-import pytest
 
 from tests.harness.mail import normalised, simple
 from tests.harness.popferry import BIN, spool_message
@@ -66,24 +64,6 @@ def test_a_thousand_recipients_hide_no_other_message(make_ferry):
         assert {one["recipients_total"] for one in rows} == {1000, 1}
         assert {one["subject"] for one in rows} == {"big", "small"}
         assert "+950" in ferry.ctl_ok("badmail", "show", big["id"])
-
-
-@pytest.mark.parametrize("key", ["rspamd", "clamd", "spamd"])
-def test_a_filter_that_would_not_be_asked_is_refused(make_ferry, key):
-    ferry = make_ferry(1, start=False, hygiene={key: "/run/filter.sock"})
-    done = subprocess.run(
-        [BIN / "hygiene", "-c", ferry.conf], capture_output=True, text=True, timeout=20
-    )
-    assert done.returncode == 1
-    assert "cannot-start" in done.stderr
-    assert str(ferry.conf) in done.stderr and f"hygiene.{key}" in done.stderr
-
-
-def test_settings_not_in_force_are_said(make_ferry):
-    with ScriptedSmtp() as smtp:
-        ferry = make_ferry(smtp.port, hygiene={"on_filter_error": "pass", "badmail_keep": "7d"})
-        said = {event["key"] for event in ferry.events("hygiene", "setting-not-in-force")}
-        assert said == {"hygiene.on-filter-error", "hygiene.badmail-keep"}
 
 
 def test_told_only_when_it_lies_there_for_good(make_ferry):
