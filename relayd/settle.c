@@ -88,7 +88,6 @@ static void move_delivered(struct settle *settle, const char *id)
     struct error err;
     if (!spool_remove(settle->spool, SPOOL_OUTGOING, id, &err))
         move_failed(id, "nowhere", &err);
-    remove_top(settle, id);
     bus_outcome(settle->bus, id, "delivered");
 }
 
@@ -97,7 +96,6 @@ static void move_rejected(struct settle *settle, const char *id)
     struct error err;
     if (!spool_move(settle->spool, id, SPOOL_OUTGOING, SPOOL_REJECTED, &err))
         move_failed(id, "rejected", &err);
-    remove_top(settle, id);
     bus_ring(settle->bus, "rejected", id);
     settle->rang = true;
 }
@@ -116,6 +114,14 @@ void settle_again(struct settle *settle, const char *id, bool delivered)
         move_delivered(settle, id);
     else
         move_rejected(settle, id);
+    remove_top(settle, id);
+}
+
+static bool may_have_top(const struct pending *p)
+{
+    const struct message_reader *reader = p->attempt->reader;
+    bool over = p->verdict.end == ATTEMPT_DELIVERED || p->verdict.end == ATTEMPT_REJECTED;
+    return over && (!reader || message_has_top(reader));
 }
 
 static void tell(struct settle *settle, const struct pending *p)
@@ -164,6 +170,8 @@ static void commit(struct settle *settle)
     for (guint i = 0; i < batch->len; i++) {
         struct pending *p = &g_array_index(batch, struct pending, i);
         tell(settle, p);
+        if (may_have_top(p))
+            remove_top(settle, p->attempt->id);
         queue_done(settle->queue, p->attempt->id);
         attempt_free(p->attempt);
     }
