@@ -42,18 +42,23 @@ int spool_fd(const struct spool *spool, enum spool_dir dir)
 
 /* --- opening --- */
 
-/* Mail is private: no permission for others. Only pickup may let others drop files, and then
- * sticky. */
+/* Mail is private: no permission for others, and none to write for the group. Only pickup may let
+ * others drop files: its group, or, without reading and sticky, everybody. */
 static bool check_mode(const struct spool *spool, enum spool_dir dir, const struct stat *st,
                        struct error *err)
 {
-    mode_t others = st->st_mode & 0007;
-    bool drop_box = dir == SPOOL_PICKUP && (st->st_mode & S_ISVTX) != 0 && (others & 0004) == 0;
-    if (others == 0 || drop_box)
-        return true;
-    return error_set(err, ERROR_PERMANENT, "%s/%s is open to others (mode %04o): chmod o= %s/%s",
-                     spool->path, dir_names[dir], (unsigned)st->st_mode & 07777, spool->path,
-                     dir_names[dir]);
+    const char *name = dir_names[dir], *path = spool->path;
+    unsigned mode = (unsigned)st->st_mode & 07777;
+    bool is_pickup = dir == SPOOL_PICKUP;
+    if ((mode & 0007) != 0 && !(is_pickup && (mode & S_ISVTX) != 0 && (mode & 0004) == 0))
+        return error_set(err, ERROR_PERMANENT,
+                         "%s/%s is open to others (mode %04o): chmod o= %s/%s", path, name, mode,
+                         path, name);
+    if ((mode & 0020) != 0 && !is_pickup)
+        return error_set(err, ERROR_PERMANENT,
+                         "%s/%s may be written to by its group (mode %04o): chmod g-w %s/%s", path,
+                         name, mode, path, name);
+    return true;
 }
 
 static bool open_dir(struct spool *spool, int root, enum spool_dir dir, bool create,

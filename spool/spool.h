@@ -28,7 +28,8 @@ enum spool_dir {
 struct spool;
 
 /* Opens the six directories under path; with `create`, makes those that are missing (mode 0750).
- * Refuses directories on different filesystems, and ones that others may write to. */
+ * Refuses directories on different filesystems, ones that are open to others, and ones that their
+ * group may write to. In pickup a group may drop (1730), and others too (1733). */
 MUST_CHECK struct spool *spool_open(const char *path, bool create, struct error *err);
 void spool_close(struct spool *spool);
 

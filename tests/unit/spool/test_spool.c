@@ -102,23 +102,42 @@ static void test_modes(void **state)
     static const struct {
         const char *dir;
         mode_t mode;
-        bool good;
+        const char *words; /* NULL: it is fine */
     } cases[] = {
-        {"incoming", 0700, true},   {"incoming", 0770, true},  {"incoming", 02750, true},
-        {"incoming", 0755, false},  {"incoming", 0751, false}, {"incoming", 0752, false},
-        {"badmail", 0754, false},   {"tmp", 01777, false},     {"outgoing", 0757, false},
-        {"incoming", 01773, false}, {"pickup", 0750, true},    {"pickup", 01773, true},
-        {"pickup", 0773, false},    {"pickup", 01777, false},
+        {"incoming", 0700, NULL},
+        {"incoming", 02750, NULL},
+        {"incoming", 0770, "its group"},
+        {"incoming", 01730, "its group"},
+        {"badmail", 01730, "its group"},
+        {"tmp", 0720, "its group"},
+        {"outgoing", 01720, "its group"},
+        {"rejected", 03730, "its group"},
+        {"incoming", 0755, "open to others"},
+        {"incoming", 0751, "open to others"},
+        {"incoming", 0752, "open to others"},
+        {"badmail", 0754, "open to others"},
+        {"tmp", 01777, "open to others"},
+        {"outgoing", 0757, "open to others"},
+        {"incoming", 01773, "open to others"},
+        {"pickup", 0750, NULL},
+        {"pickup", 0770, NULL},
+        {"pickup", 01730, NULL},
+        {"pickup", 03730, NULL},
+        {"pickup", 01733, NULL},
+        {"pickup", 01773, NULL},
+        {"pickup", 0773, "open to others"},
+        {"pickup", 0733, "open to others"},
+        {"pickup", 01777, "open to others"},
     };
     spool_close(open_good(state));
     for (size_t i = 0; i < COUNT(cases); i++) {
         char path[64];
         (void)snprintf(path, sizeof path, "spool/%s", cases[i].dir);
         assert_int_equal(chmod(scratch_path(*state, path), cases[i].mode), 0);
-        if (cases[i].good)
+        if (cases[i].words == NULL)
             spool_close(open_good(state));
         else
-            assert_not_opened(state, i % 2 == 0, ERROR_PERMANENT, "open to others");
+            assert_not_opened(state, i % 2 == 0, ERROR_PERMANENT, cases[i].words);
         assert_int_equal(chmod(scratch_path(*state, path), 0750), 0);
     }
 }
