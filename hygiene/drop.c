@@ -161,29 +161,35 @@ static bool append_without_bcc(struct drop *drop, struct message_writer *w, stru
     return message_append(w, from, (size_t)(drop->top.bytes + drop->top.len - from), err);
 }
 
-static bool append_rest(struct drop *drop, struct message_writer *w, struct error *err)
-{
-    char chunk[32768];
-    for (size_t got = 1; got > 0;) {
-        if (!message_read(drop->reader, chunk, sizeof chunk, &got, err) ||
-            !message_append(w, chunk, got, err))
-            return false;
-    }
-    return message_finish(w, err);
-}
-
-struct message_writer *drop_copy(const struct spool *spool, struct drop *drop, struct error *err)
+struct message_writer *drop_copy_begin(const struct spool *spool, struct drop *drop,
+                                       struct error *err)
 {
     char name[SPOOL_NAME_SIZE];
     (void)unlinkat(spool_fd(spool, SPOOL_OUTGOING), spool_name(name, drop->head.id, "new"), 0);
     struct message_writer *w = message_create(spool, SPOOL_OUTGOING, "new", &drop->head, err);
     if (w == NULL)
         return NULL;
-    bool ok = drop->strip_bcc ? append_without_bcc(drop, w, err)
-                              : message_append(w, drop->top.bytes + drop->skip,
-                                               drop->top.len - drop->skip, err);
-    if (ok && append_rest(drop, w, err))
+    if (drop->strip_bcc
+            ? append_without_bcc(drop, w, err)
+            : message_append(w, drop->top.bytes + drop->skip, drop->top.len - drop->skip, err))
         return w;
     message_abandon(w);
     return NULL;
+}
+
+bool drop_copy_some(struct drop *drop, struct message_writer *w, size_t most, bool *whole,
+                    struct error *err)
+{
+    char chunk[32768];
+    for (size_t done = 0, got = 1; done < most; done += got) {
+        if (!message_read(drop->reader, chunk, sizeof chunk, &got, err) ||
+            !message_append(w, chunk, got, err))
+            return false;
+        if (got == 0) {
+            *whole = true;
+            return true;
+        }
+    }
+    *whole = false;
+    return true;
 }

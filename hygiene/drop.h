@@ -23,9 +23,13 @@ struct drop {
  * says why in words for the one who dropped it. */
 MUST_CHECK bool drop_open(const struct spool *spool, const char *id, const char *name,
                           const char *default_domain, struct drop *drop, struct error *err);
-/* Writes outgoing/<id>.new, finished but not synced; one left from before is replaced. */
-MUST_CHECK struct message_writer *drop_copy(const struct spool *spool, struct drop *drop,
-                                            struct error *err);
+/* Begins outgoing/<id>.new, in place of one left from before; the rest follows piece by piece, some
+ * `most` bytes at a time. Once *whole, what was read is all that the drop had when it was opened,
+ * and message_finish is the caller's. */
+MUST_CHECK struct message_writer *drop_copy_begin(const struct spool *spool, struct drop *drop,
+                                                  struct error *err);
+MUST_CHECK bool drop_copy_some(struct drop *drop, struct message_writer *w, size_t most,
+                               bool *whole, struct error *err);
 void drop_close(struct drop *drop);
 
 #endif

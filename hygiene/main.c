@@ -87,7 +87,7 @@ static void stop(struct daemon *d)
 {
     struct hygiene *h = d->state;
     bool judging = judge_stop(h->judge);
-    if (!judging && !pickup_busy(h->pickup))
+    if (pickup_stop(h->pickup) && !judging)
         daemon_stopped(d);
 }
 

@@ -1,8 +1,11 @@
-/* The steps are in pickup.h. Watching for drops is pickup_watch.c's part. */
+/* The steps are in pickup.h. Watching for drops is pickup_watch.c's part, copying them copies.c's.
+ */
 #include "hygiene/pickup.h"
-#include "hygiene/drop.h"
+#include "hygiene/copies.h"
+#include "hygiene/guard.h"
 #include "hygiene/ledger.h"
 #include "hygiene/pickup_watch.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include <dirent.h>
 #include <errno.h>
@@ -13,23 +16,25 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TURN_MAX 32 /* drops copied and synced together */
+#define WAITING_MAX   1024 /* claimed and not begun, behind which nothing more is claimed */
+#define ROUND_SECONDS 1
+#define RETRY_AFTER   (10 * CLOCK_SECOND)
+#define LOOK_AFTER    (1 * CLOCK_SECOND)  /* whether somebody still writes */
+#define PATIENCE      (60 * CLOCK_SECOND) /* with a writer, before it is told */
 
-struct copied {
-    char id[ID_SIZE];
-    char replay_of[ID_SIZE];
-    struct message_writer *writer;
+/* A drop that is claimed and can't go on now. */
+struct put_off {
+    int64_t since, due;
+    bool told;
+    char why[200];
 };
 
 struct pickup {
     struct hygiene *h;
     struct pickup_watch *watch;
-    GQueue waiting; /* ids (malloc'd) claimed, to be copied */
-    GQueue later;   /* ids whose copy failed for now; they wait for the next round */
-    struct copied turn[TURN_MAX];
-    size_t turn_count;
-    bool syncing;
-    struct event *next_turn, *round;
+    struct copies *copies;
+    GHashTable *put_off; /* id -> struct put_off */
+    struct event *round;
 };
 
 static int outgoing_fd(const struct pickup *p)
@@ -39,21 +44,27 @@ static int outgoing_fd(const struct pickup *p)
 
 /* --- 1, 2: claim --- */
 
-static void want_turn(struct pickup *p)
+/* What waits here is known by its id alone, and what waits in pickup/ by nothing. */
+static void pause_or_resume(struct pickup *p)
 {
-    if (!p->syncing)
-        event_active(p->next_turn, EV_TIMEOUT, 0);
+    size_t waiting = copies_waiting(p->copies);
+    if (p->watch == NULL)
+        return;
+    if (waiting >= WAITING_MAX)
+        pickup_watch_pause(p->watch);
+    else if (waiting < WAITING_MAX / 2)
+        pickup_watch_resume(p->watch);
 }
 
-static bool take_file(struct pickup *p, enum spool_dir dir, const struct pickup_claim *claim,
-                      struct error *err)
+/* 0, or errno. */
+static int take_file(struct pickup *p, enum spool_dir dir, const struct pickup_claim *claim)
 {
     char file[SPOOL_NAME_SIZE];
     if (renameat(spool_fd(p->h->spool, dir), claim->name, outgoing_fd(p),
                  spool_name(file, claim->id, "drop")) < 0)
-        return error_errno(err, "cannot take %s from %s", claim->name, spool_dir_name(dir));
-    g_queue_push_tail(&p->waiting, g_strdup(claim->id));
-    return true;
+        return errno;
+    copies_add(p->copies, claim->id);
+    return 0;
 }
 
 static void claim_rows(struct pickup *p, enum spool_dir dir, struct pickup_claim *claims, size_t n)
@@ -72,42 +83,69 @@ bool pickup_claim(struct pickup *p, enum spool_dir dir, const char *name, char i
     struct pickup_claim claim;
     (void)snprintf(claim.name, sizeof claim.name, "%s", name);
     claim_rows(p, dir, &claim, 1);
-    if (!take_file(p, dir, &claim, err)) {
+    int failed = take_file(p, dir, &claim);
+    if (failed != 0) {
         ledger_drop_forget(p->h->d->db, claim.id);
-        return false;
+        errno = failed;
+        return error_errno(err, "cannot take %s from %s", name, spool_dir_name(dir));
     }
     memcpy(id, claim.id, ID_SIZE);
-    want_turn(p);
     return true;
 }
 
-static void forget_claims(struct pickup *p, const struct pickup_claim *claims, size_t n)
+static void forget_failed(struct pickup *p, const struct pickup_claim *claims, size_t n)
 {
     db_begin(p->h->d->db);
     for (size_t i = 0; i < n; i++)
-        ledger_drop_forget(p->h->d->db, claims[i].id);
+        if (claims[i].failed != 0)
+            ledger_drop_forget(p->h->d->db, claims[i].id);
     db_commit(p->h->d->db);
 }
 
-/* What can't be taken leaves no trace but one event: it is found again at each walk. */
+/* What can't be taken leaves no trace: it is found again at each walk. */
 static void on_found(void *arg, struct pickup_claim *claims, size_t n)
 {
     struct pickup *p = arg;
-    struct error err, first = {.text = ""};
-    size_t failed = 0, stuck = 0;
+    bool failed = false;
     claim_rows(p, SPOOL_PICKUP, claims, n);
     for (size_t i = 0; i < n; i++) {
-        if (take_file(p, SPOOL_PICKUP, &claims[i], &err))
-            continue;
-        if (err.kind != ERROR_MISSING && stuck++ == 0)
-            first = err;
-        claims[failed++] = claims[i];
+        claims[i].failed = take_file(p, SPOOL_PICKUP, &claims[i]);
+        failed = failed || claims[i].failed != 0;
     }
-    if (failed > 0)
-        forget_claims(p, claims, failed);
-    if (stuck > 0)
-        LOG(LOG_WARN, "pickup-failed", KV("error", first.text), KVN("files", (long long)stuck));
-    want_turn(p);
+    if (failed)
+        forget_failed(p, claims, n);
+    pause_or_resume(p);
+}
+
+/* --- putting off --- */
+
+/* The event comes once, when it has lasted for `patience`. */
+static void put_off(struct pickup *p, const char *id, int64_t delay, int64_t patience,
+                    const char *why)
+{
+    char name[256];
+    int64_t now = clock_monotonic();
+    struct put_off *off = g_hash_table_lookup(p->put_off, id);
+    if (off == NULL) {
+        off = g_new0(struct put_off, 1);
+        off->since = now;
+        (void)g_hash_table_insert(p->put_off, g_strdup(id), off);
+    }
+    off->due = now + delay;
+    (void)snprintf(off->why, sizeof off->why, "%s", why);
+    if (off->told || now - off->since < patience)
+        return;
+    off->told = true;
+    (void)ledger_drop(p->h->d->db, id, name);
+    LOG(LOG_WARN, "pickup-later", KV("id", id), KV("name", name), KV("error", why));
+}
+
+static void move_failed(struct pickup *p, const char *id)
+{
+    const char *why = strerror(errno);
+    if (!g_hash_table_contains(p->put_off, id))
+        LOG(LOG_ALARM, "move-failed", KV("id", id), KV("error", why));
+    put_off(p, id, RETRY_AFTER, 0, why);
 }
 
 /* --- giving back what cannot be understood --- */
@@ -119,25 +157,21 @@ static bool move_back(struct pickup *p, const char *id, enum spool_dir dir, cons
                      RENAME_NOREPLACE) == 0;
 }
 
-static void move_back_failed(const char *id)
-{
-    LOG(LOG_ALARM, "move-failed", KV("id", id), KV("error", strerror(errno)));
-}
-
 static void give_back_drop(struct pickup *p, const char *id, const char *name, const char *reason)
 {
     char bad[300];
-    (void)snprintf(bad, sizeof bad, "%.250s.bad", name);
+    (void)snprintf(bad, sizeof bad, "%.251s.bad", name);
     bool moved = move_back(p, id, SPOOL_PICKUP, bad);
     if (!moved && (errno == EEXIST || errno == ENAMETOOLONG)) { /* an earlier one is still there */
         (void)snprintf(bad, sizeof bad, "%.200s.%s.bad", name, id);
         moved = move_back(p, id, SPOOL_PICKUP, bad);
     }
     if (!moved) {
-        move_back_failed(id);
+        move_failed(p, id);
         return;
     }
     ledger_drop_set(p->h->d->db, id, DROP_REFUSED);
+    (void)g_hash_table_remove(p->put_off, id);
     LOG(LOG_WARN, "pickup-refused", KV("name", name), KV("renamed_to", bad), KV("reason", reason));
 }
 
@@ -147,13 +181,14 @@ static void give_back_replay(struct pickup *p, const char *id, const char *name,
 {
     struct db *db = p->h->d->db;
     if (!move_back(p, id, SPOOL_BADMAIL, name)) {
-        move_back_failed(id);
+        move_failed(p, id);
         return;
     }
     db_begin(db);
     ledger_drop_set(db, id, DROP_REFUSED);
     ledger_badmail_set(db, old, BADMAIL_HELD, NULL); /* without its file the start had closed it */
     db_commit(db);
+    (void)g_hash_table_remove(p->put_off, id);
     LOG(LOG_WARN, "replay-refused", KV("id", old), KV("reason", reason));
 }
 
@@ -169,141 +204,65 @@ static void give_back(struct pickup *p, const char *id, const char *reason)
         give_back_drop(p, id, name, reason);
 }
 
-/* --- 3: copy and sync --- */
-
-/* Whom relayd delivered to already must not get it again: the row of the quarantined original knows
- * who is left. */
-static void narrow_recipients(struct pickup *p, struct message_head *head)
-{
-    struct badmail b;
-    if (!ledger_badmail(p->h->d->db, head->replay_of, &b))
-        return;
-    if (b.recipients.count > 0) {
-        struct envelope_list all = head->recipients;
-        head->recipients = b.recipients;
-        b.recipients = all;
-    }
-    ledger_badmail_free(&b);
-}
-
-static bool copy_one(struct pickup *p, const char *id, struct copied *copied, struct error *err)
-{
-    char name[256];
-    struct drop drop;
-    (void)ledger_drop(p->h->d->db, id, name);
-    if (!drop_open(p->h->spool, id, name, p->h->d->conf->default_domain, &drop, err))
-        return false;
-    narrow_recipients(p, &drop.head);
-    memcpy(copied->id, id, ID_SIZE);
-    memcpy(copied->replay_of, drop.head.replay_of, ID_SIZE);
-    copied->writer = drop_copy(p->h->spool, &drop, err);
-    drop_close(&drop);
-    return copied->writer != NULL;
-}
-
-static void copy_next(struct pickup *p)
-{
-    struct error err;
-    char *id = g_queue_pop_head(&p->waiting);
-    if (copy_one(p, id, &p->turn[p->turn_count], &err)) {
-        p->turn_count++;
-    } else if (err.kind == ERROR_TEMPORARY) {
-        LOG(LOG_WARN, "pickup-later", KV("id", id), KV("error", err.text));
-        g_queue_push_tail(&p->later, g_strdup(id));
-    } else if (err.kind != ERROR_MISSING) {
-        give_back(p, id, err.text);
-    }
-    g_free(id);
-}
-
 /* --- 4, 5: taken --- */
 
 static void hand_on(struct pickup *p, const char *id)
 {
     char from[SPOOL_NAME_SIZE], to[SPOOL_NAME_SIZE];
     int dir = outgoing_fd(p);
-    if (renameat(dir, spool_name(from, id, "new"), dir, spool_name(to, id, "eml")) < 0 &&
-        errno != ENOENT) {
-        LOG(LOG_ALARM, "move-failed", KV("id", id), KV("error", strerror(errno)));
-        g_queue_push_tail(&p->later, g_strdup(id));
+    if ((renameat(dir, spool_name(from, id, "new"), dir, spool_name(to, id, "eml")) < 0 &&
+         errno != ENOENT) ||
+        (unlinkat(dir, spool_name(from, id, "drop"), 0) < 0 && errno != ENOENT)) {
+        move_failed(p, id);
         return;
     }
-    (void)unlinkat(dir, spool_name(from, id, "drop"), 0);
+    (void)g_hash_table_remove(p->put_off, id);
     bus_ring(p->h->d->bus, "outgoing", id);
 }
 
-static void finish_turn(struct pickup *p)
+static void on_synced(void *arg, const struct copied *done, size_t n)
 {
+    struct pickup *p = arg;
     struct db *db = p->h->d->db;
     db_begin(db);
-    for (size_t i = 0; i < p->turn_count; i++) {
-        ledger_drop_set(db, p->turn[i].id, DROP_TAKEN);
-        if (p->turn[i].replay_of[0] != '\0')
-            ledger_badmail_set(db, p->turn[i].replay_of, BADMAIL_REPLAYED, p->turn[i].id);
+    for (size_t i = 0; i < n; i++) {
+        ledger_drop_set(db, done[i].id, DROP_TAKEN);
+        if (done[i].replay_of[0] != '\0')
+            ledger_badmail_set(db, done[i].replay_of, BADMAIL_REPLAYED, done[i].id);
     }
     db_commit(db);
-    for (size_t i = 0; i < p->turn_count; i++) {
-        struct copied *c = &p->turn[i];
-        message_writer_free(c->writer);
-        hand_on(p, c->id);
-        if (c->replay_of[0] != '\0')
-            LOG(LOG_NOTE, "replayed", KV("id", c->id), KV("replay_of", c->replay_of));
+    for (size_t i = 0; i < n; i++) {
+        hand_on(p, done[i].id);
+        if (done[i].replay_of[0] != '\0')
+            LOG(LOG_NOTE, "replayed", KV("id", done[i].id), KV("replay_of", done[i].replay_of));
         else
-            LOG(LOG_NOTE, "picked-up", KV("id", c->id));
+            LOG(LOG_NOTE, "picked-up", KV("id", done[i].id));
     }
+    pause_or_resume(p);
 }
 
-static void abandon_turn(struct pickup *p, const char *why)
-{
-    LOG(LOG_ALARM, "sync-failed", KV("dir", "outgoing"), KV("error", why),
-        KVN("messages", (long long)p->turn_count));
-    for (size_t i = 0; i < p->turn_count; i++) {
-        message_abandon(p->turn[i].writer);
-        g_queue_push_tail(&p->later, g_strdup(p->turn[i].id));
-    }
-}
-
-static void on_synced(void *arg, int failed_errno)
-{
-    struct pickup *p = arg;
-    if (failed_errno == 0)
-        finish_turn(p);
-    else
-        abandon_turn(p, strerror(failed_errno));
-    p->turn_count = 0;
-    p->syncing = false;
-    if (p->h->d->stopping)
-        daemon_stopped(p->h->d);
-    else
-        want_turn(p);
-}
-
-static void on_turn(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    struct pickup *p = arg;
-    if (p->syncing || p->h->d->stopping)
-        return;
-    while (p->turn_count < TURN_MAX && !g_queue_is_empty(&p->waiting))
-        copy_next(p);
-    if (p->turn_count == 0)
-        return;
-    int fds[TURN_MAX];
-    for (size_t i = 0; i < p->turn_count; i++)
-        fds[i] = message_writer_fd(p->turn[i].writer);
-    p->syncing = true;
-    syncpool_run(p->h->sync, fds, p->turn_count, outgoing_fd(p), on_synced, p);
-}
-
-/* Goes on where a crash, or a rename that failed, cut a drop off. */
+/* Goes on where a crash, or a step that failed, cut a drop off. */
 static void recover_drop(struct pickup *p, const char *id)
 {
     char name[256];
     if (ledger_drop(p->h->d->db, id, name) == DROP_TAKEN)
         hand_on(p, id);
     else
-        g_queue_push_tail(&p->waiting, g_strdup(id));
+        copies_add(p->copies, id);
+}
+
+static void on_failed(void *arg, const char *id, enum copies_failure how, const char *why)
+{
+    struct pickup *p = arg;
+    if (how == COPIES_LATER)
+        put_off(p, id, RETRY_AFTER, 0, why);
+    else if (how == COPIES_WRITTEN)
+        put_off(p, id, LOOK_AFTER, PATIENCE, why);
+    else if (how == COPIES_REFUSED)
+        give_back(p, id, why);
+    else
+        (void)g_hash_table_remove(p->put_off, id);
+    pause_or_resume(p);
 }
 
 static void on_round(evutil_socket_t fd, short what, void *arg)
@@ -311,12 +270,19 @@ static void on_round(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct pickup *p = arg;
-    for (guint n = g_queue_get_length(&p->later); n > 0; n--) {
-        char *id = g_queue_pop_head(&p->later);
-        recover_drop(p, id);
-        g_free(id);
+    GHashTableIter iter;
+    gpointer id, value;
+    GQueue due = G_QUEUE_INIT;
+    g_hash_table_iter_init(&iter, p->put_off);
+    while (g_hash_table_iter_next(&iter, &id, &value)) {
+        struct put_off *off = value;
+        if (off->due > clock_monotonic())
+            continue;
+        off->due = INT64_MAX; /* under way */
+        g_queue_push_tail(&due, g_strdup(id));
     }
-    want_turn(p);
+    for (char *each; (each = g_queue_pop_head(&due)) != NULL; g_free(each))
+        recover_drop(p, each);
 }
 
 /* --- start and end --- */
@@ -359,22 +325,27 @@ static bool recover(struct pickup *p, const char *suffix, void (*fn)(struct pick
     return true;
 }
 
+static void on_stopped(void *arg)
+{
+    struct pickup *p = arg;
+    daemon_stopped(p->h->d);
+}
+
 struct pickup *pickup_start(struct hygiene *h, struct error *err)
 {
+    static const struct copies_user user = {on_synced, on_failed, on_stopped};
     struct pickup *p = calloc(1, sizeof *p);
     if (p == NULL)
         abort();
+    guard_init();
     p->h = h;
-    g_queue_init(&p->waiting);
-    g_queue_init(&p->later);
-    p->next_turn = event_new(h->d->base, -1, 0, on_turn, p);
+    p->put_off = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    p->copies = copies_new(h, &user, p);
     p->round = event_new(h->d->base, -1, EV_PERSIST, on_round, p);
-    struct timeval interval = {10, 0};
+    struct timeval interval = {ROUND_SECONDS, 0};
     (void)event_add(p->round, &interval);
-    if (recover(p, "drop", recover_drop, err) && recover(p, "new", recover_copy, err)) {
+    if (recover(p, "drop", recover_drop, err) && recover(p, "new", recover_copy, err))
         p->watch = pickup_watch_new(h->d->base, h->spool, on_found, p, err);
-        want_turn(p);
-    }
     if (p->watch != NULL)
         return p;
     pickup_free(p);
@@ -386,16 +357,42 @@ void pickup_free(struct pickup *p)
     if (p == NULL)
         return;
     pickup_watch_free(p->watch);
-    event_free(p->next_turn);
+    copies_free(p->copies);
     event_free(p->round);
-    for (size_t i = 0; i < p->turn_count; i++)
-        message_writer_free(p->turn[i].writer);
-    g_queue_clear_full(&p->waiting, g_free);
-    g_queue_clear_full(&p->later, g_free);
+    g_hash_table_destroy(p->put_off);
     free(p);
 }
 
-bool pickup_busy(const struct pickup *p)
+bool pickup_stop(struct pickup *p)
 {
-    return p->syncing;
+    pickup_watch_pause(p->watch);
+    return copies_stop(p->copies);
+}
+
+/* One of those that have lasted; NULL: there is none. */
+static const char *why_put_off(const struct pickup *p)
+{
+    GHashTableIter iter;
+    gpointer value;
+    g_hash_table_iter_init(&iter, p->put_off);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        if (((const struct put_off *)value)->told)
+            return ((const struct put_off *)value)->why;
+    return NULL;
+}
+
+json_t *pickup_status(const struct pickup *p)
+{
+    json_t *status = pickup_watch_left(p->watch);
+    const char *why = why_put_off(p);
+    char safe[800];
+    (void)json_object_set_new(status, "waiting",
+                              json_integer((json_int_t)copies_waiting(p->copies)));
+    (void)json_object_set_new(status, "copying", json_integer((json_int_t)copies_open(p->copies)));
+    (void)json_object_set_new(status, "put_off",
+                              json_integer((json_int_t)g_hash_table_size(p->put_off)));
+    (void)json_object_set_new(
+        status, "put_off_why",
+        why != NULL ? json_string(log_escape(safe, sizeof safe, why, strlen(why))) : json_null());
+    return status;
 }

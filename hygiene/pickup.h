@@ -18,8 +18,13 @@
 /* Finishes what a crash left, and begins to watch. */
 MUST_CHECK struct pickup *pickup_start(struct hygiene *h, struct error *err);
 void pickup_free(struct pickup *p); /* NULL is fine */
-/* True while copies are being synced. */
-bool pickup_busy(const struct pickup *p);
+/* Takes nothing any more, and abandons copies that are under way. True when nothing is being
+ * synced; else daemon_stopped is called once it has been. */
+bool pickup_stop(struct pickup *p);
+
+/* {"left_alone", "left" (left.h), "waiting", "copying", "put_off", "put_off_why"}. A new reference.
+ */
+json_t *pickup_status(const struct pickup *p);
 
 /* Steps 1 and 2 for dir/NAME; the rest follows by itself under the new id. */
 MUST_CHECK bool pickup_claim(struct pickup *p, enum spool_dir dir, const char *name,

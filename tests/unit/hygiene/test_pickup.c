@@ -1,46 +1,11 @@
 /* Drops from pickup/ to outgoing/, and each point where a crash can cut that off. */
 #include "hygiene/badmail.h"
-#include "hygiene/pickup.h"
 #include "lib/log.h"
-#include "tests/unit/hygiene/fixture.h"
-#include <sys/inotify.h>
-
-static const char mail[] = "From: a@x.example\r\nTo: b@corp.example\r\n\r\nhello\r\n";
-
-static void drop_file(struct fixture *f, const char *name, const char *text)
-{
-    char path[400];
-    (void)snprintf(path, sizeof path, "spool/pickup/%s", name);
-    scratch_write(f->scratch, path, text, strlen(text), 0640);
-}
-
-static bool one_out(struct fixture *f)
-{
-    return spool_count(f->h.spool, SPOOL_OUTGOING) == 1;
-}
-
-static bool two_out(struct fixture *f)
-{
-    return spool_count(f->h.spool, SPOOL_OUTGOING) == 2;
-}
+#include "tests/unit/hygiene/dropping.h"
 
 static bool refused(struct fixture *f)
 {
     return fixture_exists(f, SPOOL_PICKUP, "bad.eml.bad");
-}
-
-static void start(struct fixture *f)
-{
-    struct error err = {.text = ""};
-    f->h.pickup = pickup_start(&f->h, &err);
-    assert_non_null(f->h.pickup);
-}
-
-static void stop(struct fixture *f)
-{
-    syncpool_free(f->h.sync);
-    f->h.sync = NULL;
-    pickup_free(f->h.pickup);
 }
 
 static void drops_are_taken(void **state)
@@ -61,24 +26,7 @@ static void drops_are_taken(void **state)
     stop(f);
 }
 
-static void run_for(struct fixture *f, int ms)
-{
-    int64_t end = clock_monotonic() + ms;
-    while (clock_monotonic() < end) {
-        struct timeval slice = {0, 20000};
-        (void)event_base_loopexit(f->d.base, &slice);
-        (void)event_base_dispatch(f->d.base);
-    }
-}
-
-static int opened(int watch)
-{
-    char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
-    ssize_t n = read(watch, events, sizeof events);
-    return n > 0 ? (int)((size_t)n / sizeof(struct inotify_event)) : 0;
-}
-
-/* Neither is worth a look every second: the walk every few seconds sees them. */
+/* Neither is worth a look at every turn or write: the walk every few seconds sees them. */
 static void what_is_not_ready_is_left_in_peace(void **state)
 {
     struct fixture *f = *state;
@@ -87,11 +35,13 @@ static void what_is_not_ready_is_left_in_peace(void **state)
     drop_file(f, "slow.eml", mail);
     FILE *writer = fopen(scratch_path(f->scratch, "spool/pickup/slow.eml"), "a");
     assert_true(
-        inotify_add_watch(watch, scratch_path(f->scratch, "spool/pickup/empty.eml"), IN_OPEN) >= 0);
+        inotify_add_watch(watch, scratch_path(f->scratch, "spool/pickup/slow.eml"), IN_OPEN) >= 0);
     start(f);
     int looks = 0;
     for (int i = 0; i < 10; i++) { /* events that are alike are merged until they are read */
         run_for(f, 250);
+        (void)fputs("more\n", writer);
+        (void)fflush(writer);
         looks += opened(watch);
     }
     assert_int_equal(looks, 1);
@@ -216,6 +166,63 @@ static void cut_off_before_the_copy(void **state)
     stop(f);
 }
 
+/* Between the look and the rename somebody has opened it: it is sent as he leaves it, whole. */
+static void cut_off_while_it_is_written(void **state)
+{
+    struct fixture *f = *state;
+    char id[ID_SIZE], name[SPOOL_NAME_SIZE], path[64], text[128];
+    size_t got;
+    struct error err;
+    drop_claimed(f, id, "drop");
+    (void)snprintf(path, sizeof path, "spool/outgoing/%s.drop", id);
+    int writer = open(scratch_path(f->scratch, path), O_WRONLY | O_APPEND | O_CLOEXEC);
+    start(f);
+    run_for(f, 1500);
+    assert_int_equal(files_out(f), 0);
+    assert_false(fixture_exists(f, SPOOL_OUTGOING, spool_name(name, id, "new")));
+    assert_int_equal(write(writer, "more\r\n", 6), 6);
+    run_for(f, 1500);
+    assert_int_equal(files_out(f), 0);
+    (void)close(writer);
+    assert_true(fixture_run(f, one_out));
+    struct message_reader *r = message_open(f->h.spool, SPOOL_OUTGOING, id, &err);
+    assert_non_null(r);
+    assert_true(message_read(r, text, sizeof text, &got, &err));
+    assert_int_equal(got, strlen(mail) + 6);
+    assert_memory_equal(text + strlen(mail), "more\r\n", 6);
+    message_close(r);
+    stop(f);
+}
+
+/* The disk takes no rename back: the drop is not lost sight of. */
+static void cut_off_before_it_goes_back(void **state)
+{
+    struct fixture *f = *state;
+    int ends[2], pickup = spool_fd(f->h.spool, SPOOL_PICKUP), kept = dup(pickup);
+    drop_file(f, "bad.eml", "hopeless");
+    start(f);
+    while (drop_rows(f) == 0)
+        (void)event_base_loop(f->d.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_true(dup2(ends[0], pickup) >= 0); /* rename: ENOTDIR */
+    run_for(f, 300);
+    json_t *status = pickup_status(f->h.pickup);
+    assert_int_equal(json_integer_value(json_object_get(status, "put_off")), 1);
+    assert_string_equal(json_string_value(json_object_get(status, "put_off_why")),
+                        "Not a directory");
+    json_decref(status);
+    stop(f);
+    assert_true(dup2(kept, pickup) >= 0);
+    struct error err;
+    f->h.sync = syncpool_new(f->d.base, &err);
+    start(f);
+    assert_true(fixture_run(f, refused));
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    (void)close(kept);
+    stop(f);
+}
+
 static void cut_off_within_the_copy(void **state)
 {
     struct fixture *f = *state;
@@ -309,6 +316,8 @@ int main(void)
         fixture_test(what_cannot_be_renamed_leaves_no_trace),
         fixture_test(what_is_no_mail_goes_back),
         fixture_test(cut_off_behind_the_claim),
+        fixture_test(cut_off_while_it_is_written),
+        fixture_test(cut_off_before_it_goes_back),
         fixture_test(cut_off_before_the_copy),
         fixture_test(cut_off_within_the_copy),
         fixture_test(cut_off_when_taken),
