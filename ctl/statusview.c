@@ -192,6 +192,77 @@ static void badmail_concerns(struct concerns *concerns, const json_t *spool)
     advice(concerns, "%s badmail list", concerns->ctl->self);
 }
 
+/* "(a.txt, b.txt, ...)"; what hygiene shows is a few of them, escaped. */
+static const char *examples_text(const json_t *left, char *buf, size_t size)
+{
+    size_t i, used = 0;
+    const json_t *names = json_object_get(left, "examples"), *name;
+    buf[0] = '\0';
+    json_array_foreach(names, i, name)
+    {
+        int n = snprintf(buf + used, size - used, "%s%.200s", i == 0 ? " (" : ", ",
+                         json_string_value(name) != NULL ? json_string_value(name) : "?");
+        used += n > 0 ? (size_t)n : 0;
+    }
+    bool more = field_int(left, "count") > (int64_t)json_array_size(names);
+    if (used > 0)
+        (void)snprintf(buf + used, size - used, "%s)", more ? ", ..." : "");
+    return buf;
+}
+
+/* What a writer passes through in the ordinary course of things: no cause to do anything. */
+static bool is_passing(const json_t *left)
+{
+    const char *reason = field_text(left, "reason");
+    return strcmp(reason, "written") == 0 || strcmp(reason, "hidden") == 0;
+}
+
+static void left_text(const json_t *left, char *buf, size_t size)
+{
+    char names[800];
+    (void)snprintf(buf, size, "%lld left alone in pickup/: %s%s",
+                   (long long)field_int(left, "count"), field_text(left, "meaning"),
+                   examples_text(left, names, sizeof names));
+}
+
+static void print_passing(const struct screen *screen, const json_t *hygiene)
+{
+    size_t i;
+    const json_t *left;
+    char text[1000];
+    json_array_foreach(json_object_get(json_object_get(hygiene, "pickup"), "left"), i, left)
+    {
+        if (!is_passing(left))
+            continue;
+        left_text(left, text, sizeof text);
+        fputs("          ", screen->out);
+        print_styled(screen, PRINT_DIM, text);
+        fputc('\n', screen->out);
+    }
+}
+
+static void pickup_concerns(struct concerns *concerns, const json_t *hygiene)
+{
+    size_t i;
+    const json_t *left, *pickup = json_object_get(hygiene, "pickup");
+    char text[1000];
+    bool any = false;
+    json_array_foreach(json_object_get(pickup, "left"), i, left)
+    {
+        if (is_passing(left))
+            continue;
+        left_text(left, text, sizeof text);
+        concern(concerns, "%s", text);
+        any = true;
+    }
+    if (any)
+        advice(concerns, "ls -lAb %s/pickup", concerns->ctl->conf->spool_dir);
+    const char *why = field_text(pickup, "put_off_why");
+    if (why[0] != '\0')
+        concern(concerns, "%lld put off that came by pickup/: %s",
+                (long long)field_int(pickup, "put_off"), why);
+}
+
 static void failure_concerns(struct concerns *concerns, const json_t *account)
 {
     const char *name = field_text(account, "name"), *state = field_text(account, "state");
@@ -245,12 +316,14 @@ void statusview_print(const struct ctl *ctl, const json_t *status)
     for (i = 0; i < DAEMONS; i++)
         print_daemon(&ctl->screen, daemons[i].name, json_object_get(status, daemons[i].name), i);
     print_spool(&ctl->screen, status);
+    print_passing(&ctl->screen, json_object_get(status, "hygiene"));
     fputc('\n', ctl->screen.out);
     print_accounts(ctl, status);
     daemon_concerns(&concerns, status);
     relay_concerns(&concerns, json_object_get(status, "relayd"));
     filter_concerns(&concerns, json_object_get(status, "hygiene"));
     badmail_concerns(&concerns, json_object_get(status, "spool"));
+    pickup_concerns(&concerns, json_object_get(status, "hygiene"));
     json_array_foreach(json_object_get(status, "accounts"), i, account)
     {
         failure_concerns(&concerns, account);

@@ -4,6 +4,7 @@
 #include "hygiene/judge.h"
 #include "hygiene/ledger.h"
 #include "lib/clock.h"
+#include "hygiene/pickup.h"
 
 #define OUTCOMES_MAX 500
 
@@ -33,6 +34,8 @@ static json_t *answer_status(struct daemon *d, const json_t *request)
     (void)json_object_set_new(status, "waiting", json_integer(ledger_waiting_count(d->db)));
     if (self(d)->judge != NULL)
         judge_status(self(d)->judge, status);
+    if (self(d)->pickup != NULL)
+        (void)json_object_set_new(status, "pickup", pickup_status(self(d)->pickup));
     return bus_ok(status);
 }
 
