@@ -44,6 +44,7 @@ class Popferry:
         self.conf = self.home / "popferry.conf"
         self.env = os.environ | (env or {})
         self.processes = {}
+        self.run_as = []  # what stands before a daemon's command line: stranger.prefix(...)
         self.supervisor = None
         self.top = {
             "spool_dir": self.spool,
@@ -148,7 +149,7 @@ class Popferry:
     def _spawn_once(self, name):
         """True when its readiness line has come."""
         ours, theirs = os.pipe()
-        argv = [BIN / name, "-c", self.conf, "-d", theirs]
+        argv = [*self.run_as, BIN / name, "-c", self.conf, "-d", theirs]
         log = self.home / f"{name}.log"
         self.processes[name] = Process(argv, log, env=self.env, pass_fds=(theirs,))
         os.close(theirs)
