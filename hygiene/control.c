@@ -3,8 +3,8 @@
 #include "hygiene/hygiene.h"
 #include "hygiene/judge.h"
 #include "hygiene/ledger.h"
-#include "lib/clock.h"
 #include "hygiene/pickup.h"
+#include "lib/clock.h"
 
 #define OUTCOMES_MAX 500
 

@@ -323,7 +323,7 @@ static void on_synced(void *arg, int failed_errno)
             put_off(judge->batch[i], strerror(failed_errno));
     commit_batch(judge);
     if (judge->h->d->stopping)
-        daemon_stopped(judge->h->d);
+        hygiene_stop(judge->h);
 }
 
 static void on_commit(evutil_socket_t fd, short what, void *arg)
@@ -483,7 +483,7 @@ bool judge_stop(struct judge *judge)
     if (!judge->syncing && !g_queue_is_empty(&judge->done))
         on_commit(-1, 0, judge);
     give_up(judge);
-    return judge->syncing;
+    return !judge->syncing;
 }
 
 void judge_status(struct judge *judge, json_t *status)

@@ -15,8 +15,8 @@ void judge_ring(struct judge *judge, const char *id);
 void judge_reload(struct judge *judge);
 /* Filters that are in trouble may be tried at once; who waits has been made due. */
 void judge_retry(struct judge *judge);
-/* Gives up what has no verdict yet; true when verdicts are still being written, and daemon_stopped
- * is called behind that. */
+/* Gives up what has no verdict yet. True when no verdict is being written; else hygiene_stop is
+ * called behind that. */
 bool judge_stop(struct judge *judge);
 
 /* Into hygiene's status: filters [..], judging, waiting. */

@@ -85,10 +85,7 @@ static void reload(struct daemon *d)
 
 static void stop(struct daemon *d)
 {
-    struct hygiene *h = d->state;
-    bool judging = judge_stop(h->judge);
-    if (pickup_stop(h->pickup) && !judging)
-        daemon_stopped(d);
+    hygiene_stop(d->state);
 }
 
 static void close_state(struct daemon *d)

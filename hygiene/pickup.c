@@ -7,7 +7,6 @@
 #include "hygiene/pickup_watch.h"
 #include "lib/clock.h"
 #include "lib/log.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
@@ -287,16 +286,6 @@ static void on_round(evutil_socket_t fd, short what, void *arg)
 
 /* --- start and end --- */
 
-static bool parse_own(const char *name, const char *suffix, char id[static ID_SIZE])
-{
-    if (strlen(name) != ID_LEN + 1 + strlen(suffix) || name[ID_LEN] != '.' ||
-        strcmp(name + ID_LEN + 1, suffix) != 0 || !id_valid(name, ID_LEN))
-        return false;
-    memcpy(id, name, ID_LEN);
-    id[ID_LEN] = '\0';
-    return true;
-}
-
 /* A copy without its drop. Taken: of the two last steps only the unlink reached the disk. Otherwise
  * the file is back in pickup/, where it will be found. */
 static void recover_copy(struct pickup *p, const char *id)
@@ -313,22 +302,20 @@ static void recover_copy(struct pickup *p, const char *id)
 static bool recover(struct pickup *p, const char *suffix, void (*fn)(struct pickup *, const char *),
                     struct error *err)
 {
-    int fd = openat(outgoing_fd(p), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *walk = fd >= 0 ? fdopendir(fd) : NULL;
-    if (walk == NULL)
-        return error_errno(err, "cannot read outgoing");
+    struct spool_scan *scan = spool_scan_begin_of(p->h->spool, SPOOL_OUTGOING, suffix, err);
+    if (scan == NULL)
+        return false;
     char id[ID_SIZE];
-    for (struct dirent *entry; (entry = readdir(walk)) != NULL;)
-        if (parse_own(entry->d_name, suffix, id))
-            fn(p, id);
-    (void)closedir(walk);
+    while (spool_scan_next(scan, id))
+        fn(p, id);
+    spool_scan_end(scan);
     return true;
 }
 
 static void on_stopped(void *arg)
 {
     struct pickup *p = arg;
-    daemon_stopped(p->h->d);
+    hygiene_stop(p->h);
 }
 
 struct pickup *pickup_start(struct hygiene *h, struct error *err)

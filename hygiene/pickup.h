@@ -19,7 +19,7 @@
 MUST_CHECK struct pickup *pickup_start(struct hygiene *h, struct error *err);
 void pickup_free(struct pickup *p); /* NULL is fine */
 /* Takes nothing any more, and abandons copies that are under way. True when nothing is being
- * synced; else daemon_stopped is called once it has been. */
+ * synced; else hygiene_stop is called once it has been. */
 bool pickup_stop(struct pickup *p);
 
 /* {"left_alone", "left" (left.h), "waiting", "copying", "put_off", "put_off_why"}. A new reference.
