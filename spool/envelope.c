@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VALUE_MAX 65536 /* bytes of one field that are parsed for addresses */
+#define VALUE_MAX     (ENVELOPE_HEADER_MAX + 1) /* bytes of one field that are parsed, and a NUL */
+#define MAILBOXES_MAX ENVELOPE_RECIPIENTS_MAX   /* of one field that are looked at */
+#define GROUP_DEPTH   20
 
 static const char *const source_names[] = {
     [ENVELOPE_NOTHING] = "nothing",   [ENVELOPE_RETURN_PATH] = "Return-Path",
@@ -72,27 +74,38 @@ struct pick {
     use_address_fn *use;
     void *arg;
     size_t invalid;
-    bool enough;
-    const char *value; /* of the field, unfolded */
-    size_t found;      /* mailboxes that GMime saw in it, valid or not */
+    bool enough, unclear; /* the rest of the field is not looked at */
+    const char *value;    /* of the field, unfolded */
+    size_t found;         /* mailboxes that GMime saw in it, valid or not */
 };
 
-/* GMime reads "user@one@two" as user@one, and goes past the rest in silence. */
+/* Whether an address may end here: what GMime goes past in silence behind it is no part of it. */
+static bool is_end(const char *at)
+{
+    at += at[0] == '.'; /* of a domain name in its absolute form */
+    at += strspn(at, " ");
+    return strchr(",;>(", at[0]) != NULL; /* or at the NUL */
+}
+
+/* GMime reads "user@one@two" as user@one, "user@exam ple" as user@exam, and of "a@one b@two" only
+ * the first: what was meant can't be told. */
 static bool is_cut_from_more(InternetAddressMailbox *mailbox, const char *value)
 {
     const char *text = internet_address_mailbox_get_addr(mailbox);
     const char *at = text != NULL && text[0] != '\0' ? strstr(value, text) : NULL;
     if (at == NULL)
-        return false;
-    at += strlen(text);
-    return at[strspn(at, " ")] == '@';
+        return false; /* it stands there in another form, with comments for one */
+    for (; at != NULL; at = strstr(at + 1, text))
+        if (is_end(at + strlen(text)))
+            return false;
+    return true;
 }
 
 static void pick_mailbox(struct pick *pick, InternetAddressMailbox *mailbox)
 {
     char address[ADDRESS_MAX + 1];
-    pick->found++;
-    if (!is_cut_from_more(mailbox, pick->value) && complete(mailbox, pick->default_domain, address))
+    pick->unclear = pick->found++ == MAILBOXES_MAX || is_cut_from_more(mailbox, pick->value);
+    if (!pick->unclear && complete(mailbox, pick->default_domain, address))
         pick->enough = !pick->use(pick->arg, address);
     else
         pick->invalid++;
@@ -100,24 +113,15 @@ static void pick_mailbox(struct pick *pick, InternetAddressMailbox *mailbox)
 
 static void pick_from_list(struct pick *pick, InternetAddressList *list, int depth)
 {
-    for (int i = 0; !pick->enough && i < internet_address_list_length(list); i++) {
+    for (int i = 0; !pick->enough && !pick->unclear && i < internet_address_list_length(list);
+         i++) {
         InternetAddress *one = internet_address_list_get_address(list, i);
         if (!INTERNET_ADDRESS_IS_GROUP(one))
             pick_mailbox(pick, INTERNET_ADDRESS_MAILBOX(one));
-        else if (depth < 4)
+        else if (depth < GROUP_DEPTH)
             pick_from_list(pick, internet_address_group_get_members(INTERNET_ADDRESS_GROUP(one)),
                            depth + 1);
     }
-}
-
-static void pick_from_text(struct pick *pick, const char *text)
-{
-    InternetAddressList *list =
-        internet_address_list_parse(g_mime_parser_options_get_default(), text);
-    if (list == NULL)
-        return;
-    pick_from_list(pick, list, 0);
-    g_object_unref(list);
 }
 
 /* Behind what opens at `at`: a quoted string, a comment, a literal, an angle-addr; or one
@@ -138,6 +142,31 @@ static const char *skip_item(const char *at)
             depth++;
     }
     return *at != '\0' ? at + 1 : at;
+}
+
+/* GMime reads a group within a group by calling itself; RFC 5322 knows no such thing. */
+static bool is_too_deep(const char *text)
+{
+    int depth = 0;
+    for (const char *at = text; *at != '\0' && depth <= GROUP_DEPTH; at = skip_item(at)) {
+        if (*at == ':')
+            depth++;
+        else if (*at == ';' && depth > 0)
+            depth--;
+    }
+    return depth > GROUP_DEPTH;
+}
+
+static void pick_from_text(struct pick *pick, const char *text)
+{
+    if (is_too_deep(text))
+        return;
+    InternetAddressList *list =
+        internet_address_list_parse(g_mime_parser_options_get_default(), text);
+    if (list == NULL)
+        return;
+    pick_from_list(pick, list, 0);
+    g_object_unref(list);
 }
 
 /* How many addresses a field means to name: GMime passes over those it can't read. */
@@ -165,6 +194,7 @@ static void pick_from_field(struct pick *pick, const struct header_field *field)
         return;
     pick->value = header_unfold(field, value, VALUE_MAX);
     pick->found = 0;
+    pick->unclear = false;
     pick_from_text(pick, value);
     size_t members = pick->enough ? 0 : count_members(value);
     if (members > pick->found)
