@@ -2,9 +2,11 @@
  *
  *   Local-part     = Dot-string / Quoted-string          at most 64 octets (4.5.3.1.1)
  *   Dot-string     = Atom *("." Atom)
- *   Quoted-string  = DQUOTE *( %d32-33 / %d35-91 / %d93-126 / "\" %d32-126 ) DQUOTE
+ *   Quoted-string  = DQUOTE 1*( %d32-33 / %d35-91 / %d93-126 / "\" %d32-126 ) DQUOTE
  *   Domain         as in lib/domain.h
  *
+ * The RFC allows an empty Quoted-string, a local part that begins with "-", and a domain of digits
+ * and dots, too; Postfix takes each for a syntax error.
  * RFC 6531 3.3 adds UTF-8 characters above U+007F to atoms and quoted strings. */
 #include "spool/address.h"
 #include "lib/domain.h"
@@ -43,7 +45,7 @@ static bool dot_string_valid(const char *s, size_t len)
 
 static bool quoted_string_valid(const char *s, size_t len)
 {
-    if (len < 2 || s[0] != '"' || s[len - 1] != '"')
+    if (len < 3 || s[0] != '"' || s[len - 1] != '"')
         return false;
     for (size_t i = 1; i < len - 1; i++) {
         unsigned char c = (unsigned char)s[i];
@@ -57,7 +59,7 @@ static bool quoted_string_valid(const char *s, size_t len)
 
 static bool local_part_valid(const char *s, size_t len)
 {
-    if (len == 0 || len > LOCAL_MAX)
+    if (len == 0 || len > LOCAL_MAX || s[0] == '-')
         return false;
     return s[0] == '"' ? quoted_string_valid(s, len) : dot_string_valid(s, len);
 }
@@ -77,7 +79,9 @@ static bool literal_valid(const char *s, size_t len)
 
 bool address_domain_valid(const char *domain)
 {
-    return domain[0] == '[' ? literal_valid(domain, strlen(domain)) : domain_valid(domain);
+    if (domain[0] == '[')
+        return literal_valid(domain, strlen(domain));
+    return domain[strspn(domain, "0123456789.")] != '\0' && domain_valid(domain);
 }
 
 /* C1 controls are UTF-8, and nobody's address. */

@@ -1,6 +1,6 @@
 /* A strict check of mailboxes by RFC 5321 4.1.2 (Mailbox, with 4.5.3.1's lengths) and RFC 6531 for
- * UTF-8. What passes here can stand in MAIL FROM:<...> and RCPT TO:<...> of any server without
- * costing a protocol error. */
+ * UTF-8, and by what servers make of them. What passes here can stand in MAIL FROM:<...> and
+ * RCPT TO:<...> without being a syntax error there. */
 #ifndef SPOOL_ADDRESS_H
 #define SPOOL_ADDRESS_H
 
