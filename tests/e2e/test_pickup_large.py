@@ -30,9 +30,16 @@ def files(ferry, suffix):
     return [one for one in (ferry.spool / "outgoing").iterdir() if one.suffix == suffix]
 
 
+def size_of(path):
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0  # it has moved on
+
+
 def copied(ferry):
     """How much of it, in bytes; 0 when no copy is under way."""
-    return max((one.stat().st_size for one in files(ferry, ".new")), default=0)
+    return max(map(size_of, files(ferry, ".new")), default=0)
 
 
 def copying(ferry, most=240):
