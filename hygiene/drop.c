@@ -8,6 +8,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#define ORIGIN "pickup:"
+
+bool drop_is_origin(const char *origin)
+{
+    return strncmp(origin, ORIGIN, sizeof ORIGIN - 1) == 0;
+}
+
 /* --- envelope --- */
 
 /* "<address>", or "address", perhaps with parameters behind, which are left out. */
@@ -78,6 +85,11 @@ static bool take_lines(struct drop *drop, bool *sender, bool *receivers, struct 
 static bool take_fields(struct drop *drop, const char *default_domain, struct error *err)
 {
     size_t invalid;
+    if (!drop->top.whole) /* behind its end, in what is not looked at, may be more of them */
+        return error_set(err, ERROR_PERMANENT,
+                         "a header section of more than %d octets: name the recipients in "
+                         "X-Receiver lines on top",
+                         ENVELOPE_HEADER_MAX);
     envelope_recipients(drop->top.bytes, drop->top.header, default_domain, &drop->head.recipients,
                         &invalid);
     if (invalid > 0)
@@ -123,7 +135,7 @@ bool drop_open(const struct spool *spool, const char *id, const char *name,
     char file[SPOOL_NAME_SIZE], now[CLOCK_TEXT_SIZE], shown[300];
     *drop = (struct drop){0};
     memcpy(drop->head.id, id, ID_SIZE);
-    (void)snprintf(drop->head.origin, sizeof drop->head.origin, "pickup:%s at=%s",
+    (void)snprintf(drop->head.origin, sizeof drop->head.origin, ORIGIN "%s at=%s",
                    log_escape(shown, sizeof shown, name, strlen(name)),
                    clock_text(clock_now(), now));
     drop->reader = message_open_any(spool, SPOOL_OUTGOING, spool_name(file, id, "drop"), err);

@@ -32,4 +32,7 @@ MUST_CHECK bool drop_copy_some(struct drop *drop, struct message_writer *w, size
                                bool *whole, struct error *err);
 void drop_close(struct drop *drop);
 
+/* Whether the origin of a message says that it came by pickup/. */
+bool drop_is_origin(const char *origin);
+
 #endif

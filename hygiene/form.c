@@ -20,7 +20,7 @@ struct subject {
 static bool sender_usable(const struct subject *s, char *reason, size_t size)
 {
     char path[ADDRESS_MAX + 1];
-    if (s->head->sender[0] != '\0' || s->head->replay_of[0] != '\0')
+    if (s->head->sender[0] != '\0')
         return true;
     if (envelope_reverse_path(s->top->bytes, s->top->header, s->conf->default_domain, path) !=
         ENVELOPE_NOTHING)
@@ -94,11 +94,19 @@ static const struct {
     {"bad-sender", sender_mode, sender_usable, 0},
 };
 
+/* A person has seen what is replayed, and wants it to go: what can be repaired is, and the rest is
+ * let through. */
+static enum conf_rule mode_for(const struct form *form, enum conf_rule mode)
+{
+    bool replay = message_reader_head(form->reader)->replay_of[0] != '\0';
+    return replay && mode == CONF_RULE_BADMAIL ? CONF_RULE_PASS : mode;
+}
+
 static enum form_result check_top(struct form *form, struct form_finding *finding)
 {
     const struct subject s = {message_reader_head(form->reader), form->conf, &form->top};
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
-        enum conf_rule mode = rules[i].mode(form->conf);
+        enum conf_rule mode = mode_for(form, rules[i].mode(form->conf));
         if (mode == CONF_RULE_PASS || rules[i].good(&s, finding->reason, sizeof finding->reason))
             continue;
         if (mode == CONF_RULE_REPAIR) {
@@ -175,7 +183,7 @@ enum form_result form_open(struct form *form, const struct spool *spool, enum sp
 
 static enum form_result check_whole(struct form *form, struct form_finding *finding)
 {
-    enum conf_rule mode = form->conf->hygiene.nul;
+    enum conf_rule mode = mode_for(form, form->conf->hygiene.nul);
     form->drop_nul = form->nul && mode == CONF_RULE_REPAIR;
     if (!form->nul || mode != CONF_RULE_BADMAIL)
         return FORM_PASS;

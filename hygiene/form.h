@@ -1,8 +1,8 @@
 /* Checks of form: is this file what a spool file must be, and can it go to an SMTP server? Each
  * rule has a name, which shows in the verdict as "form:NAME" and is the key by which the
- * configuration turns it to pass, badmail or repair; a damaged file is never passed. An envelope
- * that is not valid counts as damage: none is written (spool/preface.h). Content filters come
- * behind these. */
+ * configuration turns it to pass, badmail or repair; a damaged file is never passed. A replay is
+ * repaired, and not held again. An envelope that is not valid counts as damage: none is written
+ * (spool/preface.h). Content filters come behind these. */
 #ifndef HYGIENE_FORM_H
 #define HYGIENE_FORM_H
 

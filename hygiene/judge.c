@@ -15,6 +15,7 @@
 
 enum {
     WINDOW = 256,    /* judged at a time */
+    FOR_DROPS = 32,  /* of these, for what was handed in by pickup/ */
     BATCH = 64,      /* verdicts that are written together */
     FILTERS_MAX = 3, /* in the order they are asked */
 };
@@ -93,13 +94,13 @@ static bool judged_before(struct hygiene *h, const char *id)
     return true;
 }
 
-static void offer(struct judge *judge, const char *id)
+static void offer(struct judge *judge, const char *id, size_t window)
 {
     struct waiting waiting;
     if (judge->h->d->stopping || g_hash_table_contains(judge->known, id) ||
         ledger_waiting(judge->h->d->db, id, &waiting) || judged_before(judge->h, id))
         return;
-    if (judging(judge) < WINDOW)
+    if (judging(judge) < window)
         begin(judge, id);
     else
         sweep_ring(judge->sweep); /* it is found again */
@@ -108,7 +109,7 @@ static void offer(struct judge *judge, const char *id)
 static void set_pace(struct judge *judge)
 {
     size_t n = judging(judge);
-    if (n > WINDOW - SWEEP_TURN)
+    if (n > WINDOW - FOR_DROPS - SWEEP_TURN)
         sweep_pause(judge->sweep, true);
     else if (n <= WINDOW / 2)
         sweep_pause(judge->sweep, false);
@@ -118,7 +119,7 @@ static void on_sweep(void *arg, char (*ids)[ID_SIZE], size_t n)
 {
     struct judge *judge = arg;
     for (size_t i = 0; i < n; i++)
-        offer(judge, ids[i]);
+        offer(judge, ids[i], WINDOW - FOR_DROPS);
     set_pace(judge);
 }
 
@@ -456,9 +457,14 @@ void judge_free(struct judge *judge)
 void judge_ring(struct judge *judge, const char *id)
 {
     if (id != NULL && id_valid(id, strlen(id)))
-        offer(judge, id);
+        offer(judge, id, WINDOW - FOR_DROPS);
     else
         sweep_ring(judge->sweep);
+}
+
+void judge_drop(struct judge *judge, const char *id)
+{
+    offer(judge, id, WINDOW);
 }
 
 void judge_reload(struct judge *judge)

@@ -11,6 +11,8 @@ void judge_free(struct judge *judge); /* NULL is fine */
 
 /* incoming/ has something new: this id, or (NULL) one that is not known. */
 void judge_ring(struct judge *judge, const char *id);
+/* The same for one that pickup hands on: what waits for filters does not stand in its way. */
+void judge_drop(struct judge *judge, const char *id);
 /* The configuration is new: what is being judged begins anew by it. */
 void judge_reload(struct judge *judge);
 /* Filters that are in trouble may be tried at once; who waits has been made due. */

@@ -1,6 +1,7 @@
 /* Promises: every message comes to a verdict, if only that it has to wait; what a filter could not
  * say is nobody's verdict but the one that hygiene.on-filter-error asks for. */
 #include "hygiene/judgement.h"
+#include "hygiene/drop.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include <stdio.h>
@@ -153,6 +154,12 @@ static void prepare_subject(struct judgement *j)
     j->subject.client = known ? &j->client : NULL;
 }
 
+/* pickup/ is trusted, and what is replayed has been filtered. */
+static bool is_filtered(const struct message_head *head)
+{
+    return head->replay_of[0] == '\0' && !drop_is_origin(head->origin);
+}
+
 static void on_form(struct judgement *j, enum form_result result,
                     const struct form_finding *finding)
 {
@@ -160,7 +167,10 @@ static void on_form(struct judgement *j, enum form_result result,
     switch (result) {
     case FORM_PASS:
         prepare_subject(j);
-        ask_next(j);
+        if (is_filtered(j->subject.head))
+            ask_next(j);
+        else
+            finish(j, VERDICT_PASS);
         return;
     case FORM_BAD:
         (void)snprintf(decided_by, sizeof decided_by, "form:%s", finding->rule);

@@ -1,5 +1,6 @@
 /* One message on its way from incoming/ to a verdict: its form is checked, then each filter is
- * asked, one behind the other, until one is against it. Nothing is written here. */
+ * asked, one behind the other, until one is against it; none of them of what was handed in by
+ * pickup/ or is replayed. Nothing is written here. */
 #ifndef HYGIENE_JUDGEMENT_H
 #define HYGIENE_JUDGEMENT_H
 

@@ -3,6 +3,7 @@
 #include "hygiene/pickup.h"
 #include "hygiene/copies.h"
 #include "hygiene/guard.h"
+#include "hygiene/judge.h"
 #include "hygiene/ledger.h"
 #include "hygiene/pickup_watch.h"
 #include "lib/clock.h"
@@ -208,15 +209,16 @@ static void give_back(struct pickup *p, const char *id, const char *reason)
 static void hand_on(struct pickup *p, const char *id)
 {
     char from[SPOOL_NAME_SIZE], to[SPOOL_NAME_SIZE];
-    int dir = outgoing_fd(p);
-    if ((renameat(dir, spool_name(from, id, "new"), dir, spool_name(to, id, "eml")) < 0 &&
+    int dir = outgoing_fd(p), incoming = spool_fd(p->h->spool, SPOOL_INCOMING);
+    if ((renameat(dir, spool_name(from, id, "new"), incoming, spool_name(to, id, "eml")) < 0 &&
          errno != ENOENT) ||
         (unlinkat(dir, spool_name(from, id, "drop"), 0) < 0 && errno != ENOENT)) {
         move_failed(p, id);
         return;
     }
     (void)g_hash_table_remove(p->put_off, id);
-    bus_ring(p->h->d->bus, "outgoing", id);
+    if (p->h->judge != NULL) /* or it is found at its start */
+        judge_drop(p->h->judge, id);
 }
 
 static void on_synced(void *arg, const struct copied *done, size_t n)

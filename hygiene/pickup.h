@@ -6,8 +6,9 @@
  *   2 rename pickup/NAME -> outgoing/ID.drop      from here on nobody else touches it
  *   3 copy to outgoing/ID.new, sync file and directory
  *   4 ledger row: taken
- *   5 rename ID.new -> ID.eml (relayd sees it), unlink ID.drop
+ *   5 rename ID.new -> incoming/ID.eml, unlink ID.drop
  *
+ * From there on it is judged like any other message (judge.h), but for the content filters.
  * What cannot be understood goes back: as pickup/NAME.bad, or to badmail/ when it came from there.
  */
 #ifndef HYGIENE_PICKUP_H

@@ -169,10 +169,10 @@ def test_what_the_filters_are_told(world):
         assert sorted(one.message.removesuffix(b"\r\n") for one in reports) == sorted(messages)
 
 
-def pick_up(ferry, name):
+def pick_up(ferry, name, text=None):
     part = ferry.spool / "pickup" / f"{name}.part"
     head = b"X-Sender: <a@origin.example>\r\nX-Receiver: <b@corp.example>\r\n"
-    part.write_bytes(head + normalised(simple(name)))
+    part.write_bytes(head + (text or normalised(simple(name))))
     part.rename(part.with_suffix(".eml"))
 
 
@@ -384,3 +384,22 @@ def test_rules_of_form(world, rule, mode):
     assert row["decided_by"] == f"form:{rule}"
     w.ferry.ctl_ok("badmail", "replay", row["id"])
     wait_for(lambda: w.arrived() == [text], what="the replay")
+
+
+@pytest.mark.parametrize("mode", ["pass", "badmail"])
+def test_rules_of_form_in_pickup(world, mode):
+    """They hold for what is handed in, too; filters are not asked."""
+    breaks = {rule: text for rule, text in BREAKS.items() if rule != "bad-sender"}
+    keys = {rule.replace("-", "_"): mode for rule in breaks}
+    with ScriptedFilter() as server:
+        w = world([], start=False, fetch={"message-size": "128K"}, clamd=at(server), **keys)
+        w.ferry.start("relayd", "hygiene")
+        for rule, text in breaks.items():
+            pick_up(w.ferry, rule, text)
+        if mode == "badmail":
+            rows = w.ferry.wait_badmail(len(breaks))
+            assert {row["decided_by"] for row in rows} == {f"form:{rule}" for rule in breaks}
+            w.ferry.ctl_ok("badmail", "replay", *(row["id"] for row in rows))
+        wait_for(lambda: len(w.arrived()) == len(breaks), what="all of them")
+        assert sorted(w.arrived()) == sorted(breaks.values())
+        assert not server.asked

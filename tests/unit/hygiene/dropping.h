@@ -1,4 +1,4 @@
-/* Files in pickup/, and a loop that takes them. */
+/* Files in pickup/, and a loop that takes them. Out: handed on, to incoming/. */
 #ifndef TESTS_UNIT_HYGIENE_DROPPING_H
 #define TESTS_UNIT_HYGIENE_DROPPING_H
 
@@ -17,17 +17,17 @@ static inline void drop_file(struct fixture *f, const char *name, const char *te
 
 static inline int files_out(struct fixture *f)
 {
-    return (int)spool_count(f->h.spool, SPOOL_OUTGOING);
+    return (int)spool_count(f->h.spool, SPOOL_INCOMING);
 }
 
 static inline bool one_out(struct fixture *f)
 {
-    return spool_count(f->h.spool, SPOOL_OUTGOING) == 1;
+    return spool_count(f->h.spool, SPOOL_INCOMING) == 1;
 }
 
 static inline bool two_out(struct fixture *f)
 {
-    return spool_count(f->h.spool, SPOOL_OUTGOING) == 2;
+    return spool_count(f->h.spool, SPOOL_INCOMING) == 2;
 }
 
 static inline void start(struct fixture *f)

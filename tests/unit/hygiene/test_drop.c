@@ -149,9 +149,34 @@ static void a_preface_is_a_replay(void **state)
     drop_close(&drop);
 }
 
+/* Behind the part that is looked at may be more recipients, or a Bcc. */
+static void a_header_section_without_end(void **state)
+{
+    struct fixture *f = *state;
+    static const char lines[] = "X-Sender: <a@x.example>\nX-Receiver: <b@x.example>\n";
+    struct error err = {.text = ""};
+    struct drop drop;
+    char *text = malloc(200000), id[ID_SIZE];
+    for (int with_lines = 0; with_lines < 2; with_lines++) {
+        size_t n = (size_t)sprintf(
+            text, "%sFrom: a@x.example\nTo: b@x.example\nX: ", with_lines ? lines : "");
+        memset(text + n, 'x', 150000);
+        n += 150000;
+        n += (size_t)sprintf(text + n, "\nBcc: c@x.example\n\nbody\n");
+        id_new(id);
+        put_drop(f, id, text, n);
+        assert_int_equal(drop_open(f->h.spool, id, "x.eml", "", &drop, &err), with_lines);
+    }
+    assert_non_null(strstr(err.text, "X-Receiver"));
+    assert_int_equal(err.kind, ERROR_PERMANENT);
+    drop_close(&drop);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {fixture_test(every_case),
-                                       fixture_test(a_preface_is_a_replay)};
+                                       fixture_test(a_preface_is_a_replay),
+                                       fixture_test(a_header_section_without_end)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

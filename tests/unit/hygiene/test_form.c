@@ -72,7 +72,9 @@ static void bounds(void **state)
     free(text);
 }
 
-static void put_nul(struct fixture *f, char id[static ID_SIZE], size_t at, size_t len)
+/* old: whose replay it is; "" for none. */
+static void put_nul(struct fixture *f, char id[static ID_SIZE], const char *old, size_t at,
+                    size_t len)
 {
     struct error err;
     struct message_head head = {.account = "a", .origin = "test", .sender = "a@x.example"};
@@ -82,6 +84,7 @@ static void put_nul(struct fixture *f, char id[static ID_SIZE], size_t at, size_
     text[at] = '\0';
     id_new(id);
     memcpy(head.id, id, ID_SIZE);
+    (void)snprintf(head.replay_of, ID_SIZE, "%s", old);
     assert_true(envelope_list_add(&head.recipients, "b@corp.example"));
     struct message_writer *w = message_create(f->h.spool, SPOOL_INCOMING, "eml", &head, &err);
     assert_true(message_append(w, text, len, &err) && message_finish(w, &err));
@@ -96,7 +99,7 @@ static void nuls(void **state)
     struct fixture *f = *state;
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         char id[ID_SIZE];
-        put_nul(f, id, places[i], 300000);
+        put_nul(f, id, "", places[i], 300000);
         f->d.conf->hygiene.nul = CONF_RULE_BADMAIL;
         assert_int_equal(check(f, id), FORM_BAD);
         assert_string_equal(finding.rule, "nul");
@@ -105,6 +108,22 @@ static void nuls(void **state)
     }
     f->d.conf->hygiene.nul = CONF_RULE_BADMAIL;
     assert_int_equal(check_text(f, "A: 1\r\n\r\nbody"), FORM_PASS);
+}
+
+/* The NUL is found at the end, the size at the beginning. */
+static void a_replay_is_not_held_again(void **state)
+{
+    struct fixture *f = *state;
+    char id[ID_SIZE], old[ID_SIZE];
+    id_new(old);
+    f->d.conf->hygiene.nul = f->d.conf->hygiene.too_large = CONF_RULE_BADMAIL;
+    f->d.conf->fetch.message_size = 50;
+    put_nul(f, id, old, 90, 100);
+    assert_int_equal(check(f, id), FORM_PASS);
+    put_nul(f, id, "", 90, 100);
+    assert_int_equal(check(f, id), FORM_BAD);
+    f->d.conf->fetch.message_size = 0;
+    assert_int_equal(check(f, id), FORM_BAD);
 }
 
 static void damage_is_never_passed(void **state)
@@ -160,7 +179,7 @@ static void repairs(void **state)
     top_free(&top);
     judgement_free(judged);
 
-    put_nul(f, id, 3, 100); /* within the header section */
+    put_nul(f, id, "", 3, 100); /* within the header section */
     judge(f, id);
     assert_true(judgement_top(judged, &top));
     assert_true(top.drop_nul);
@@ -247,8 +266,13 @@ static void the_corpus(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        fixture_test(header_sections),        fixture_test(bounds),  fixture_test(nuls),
-        fixture_test(damage_is_never_passed), fixture_test(repairs), fixture_test(the_corpus),
+        fixture_test(header_sections),
+        fixture_test(bounds),
+        fixture_test(nuls),
+        fixture_test(a_replay_is_not_held_again),
+        fixture_test(damage_is_never_passed),
+        fixture_test(repairs),
+        fixture_test(the_corpus),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* Drops from pickup/ to outgoing/, and each point where a crash can cut that off. */
+/* Drops from pickup/ to incoming/, and each point where a crash can cut that off. */
 #include "hygiene/badmail.h"
 #include "lib/log.h"
 #include "tests/unit/hygiene/dropping.h"
@@ -138,7 +138,7 @@ static void drop_claimed(struct fixture *f, char id[static ID_SIZE], const char 
 static bool is_out(struct fixture *f, const char *id)
 {
     char eml[SPOOL_NAME_SIZE], drop[SPOOL_NAME_SIZE], fresh[SPOOL_NAME_SIZE];
-    return fixture_exists(f, SPOOL_OUTGOING, spool_name(eml, id, "eml")) &&
+    return fixture_exists(f, SPOOL_INCOMING, spool_name(eml, id, "eml")) &&
            !fixture_exists(f, SPOOL_OUTGOING, spool_name(drop, id, "drop")) &&
            !fixture_exists(f, SPOOL_OUTGOING, spool_name(fresh, id, "new"));
 }
@@ -185,7 +185,7 @@ static void cut_off_while_it_is_written(void **state)
     assert_int_equal(files_out(f), 0);
     (void)close(writer);
     assert_true(fixture_run(f, one_out));
-    struct message_reader *r = message_open(f->h.spool, SPOOL_OUTGOING, id, &err);
+    struct message_reader *r = message_open(f->h.spool, SPOOL_INCOMING, id, &err);
     assert_non_null(r);
     assert_true(message_read(r, text, sizeof text, &got, &err));
     assert_int_equal(got, strlen(mail) + 6);
@@ -291,7 +291,7 @@ static void replay_goes_to_those_who_lack_it(void **state)
     assert_true(
         pickup_claim(f->h.pickup, SPOOL_BADMAIL, spool_name(name, old, "eml"), fresh, &err));
     assert_true(fixture_run(f, one_out));
-    struct message_reader *r = message_open(f->h.spool, SPOOL_OUTGOING, fresh, &err);
+    struct message_reader *r = message_open(f->h.spool, SPOOL_INCOMING, fresh, &err);
     assert_non_null(r);
     assert_string_equal(message_reader_head(r)->replay_of, old);
     assert_int_equal(message_reader_head(r)->recipients.count, 1);
