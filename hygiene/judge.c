@@ -5,18 +5,18 @@
 #include "hygiene/badmail.h"
 #include "hygiene/judgement.h"
 #include "hygiene/sweep.h"
+#include "hygiene/verdicts.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include <glib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum {
     WINDOW = 256,    /* judged at a time */
     FOR_DROPS = 32,  /* of these, for what was handed in by pickup/ */
-    BATCH = 64,      /* verdicts that are written together */
+    TURN = 64,       /* begun to be read in one turn of the loop */
     FILTERS_MAX = 3, /* in the order they are asked */
 };
 #define TURN_BYTES  (4 * 1024 * 1024) /* read in one turn of the loop */
@@ -26,16 +26,11 @@ enum {
 struct judge {
     struct hygiene *h;
     struct sweep *sweep;
-    GHashTable *known;    /* id -> struct judgement, which holds the key */
-    GQueue reading;       /* struct judgement; whose form is being checked */
-    GQueue done;          /* the same; with a verdict, not yet written */
-    struct event *turn;   /* reads */
-    struct event *commit; /* writes verdicts */
-    struct event *wake;   /* somebody who waits is due */
-    struct judgement *batch[BATCH];
-    int fds[BATCH]; /* of new tops, being synced */
-    size_t batch_count, fd_count;
-    bool syncing;
+    struct verdicts *verdicts;
+    GHashTable *known;  /* id -> struct judgement, which holds the key */
+    GQueue reading;     /* struct judgement; whose form is being checked */
+    struct event *turn; /* reads */
+    struct event *wake; /* somebody who waits is due */
     struct filter *filters[FILTERS_MAX + 1];
 };
 
@@ -56,8 +51,7 @@ static size_t judging(const struct judge *judge)
 static void on_judged(void *arg, struct judgement *j)
 {
     struct judge *judge = arg;
-    g_queue_push_tail(&judge->done, j);
-    now_do(judge->commit);
+    verdicts_add(judge->verdicts, j);
 }
 
 static void begin(struct judge *judge, const char *id)
@@ -70,21 +64,12 @@ static void begin(struct judge *judge, const char *id)
     now_do(judge->turn);
 }
 
-static void pass_on(struct hygiene *h, const char *id)
-{
-    struct error err;
-    if (spool_move(h->spool, id, SPOOL_INCOMING, SPOOL_OUTGOING, &err))
-        bus_ring(h->d->bus, "outgoing", id);
-    else if (err.kind != ERROR_MISSING)
-        LOG(LOG_ALARM, "move-failed", KV("id", id), KV("error", err.text));
-}
-
 /* True when its row says where it goes, and it has gone there. */
 static bool judged_before(struct hygiene *h, const char *id)
 {
     char ids[1][ID_SIZE];
     if (ledger_has_passed(h->d->db, id)) {
-        pass_on(h, id);
+        verdicts_pass_on(h, id);
         return true;
     }
     if (!ledger_is_badmail(h->d->db, id))
@@ -203,7 +188,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct judge *judge = arg;
-    size_t turns = BATCH;
+    size_t turns = TURN;
     for (size_t bytes = 0; bytes < TURN_BYTES && turns-- > 0;) {
         struct judgement *j = g_queue_pop_head(&judge->reading);
         if (j == NULL)
@@ -219,133 +204,21 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 
 /* --- verdicts --- */
 
-static void hold(struct hygiene *h, const struct judgement *j)
+static void on_written(void *arg, struct judgement *j)
 {
-    struct badmail b;
-    badmail_describe(h->spool, SPOOL_INCOMING, j->id, j->decided_by, j->reason, &b);
-    if (json_array_size(j->reports) > 0)
-        b.report = json_dumps(j->reports, JSON_COMPACT);
-    ledger_hold(h->d->db, &b);
-    ledger_badmail_free(&b);
+    struct judge *judge = arg;
+    (void)g_hash_table_remove(judge->known, j->id);
+    judgement_free(j);
 }
 
-static void write_verdict(struct hygiene *h, const struct judgement *j)
+static void on_settled(void *arg)
 {
-    if (j->verdict == VERDICT_PASS)
-        ledger_passed(h->d->db, j->id);
-    else if (j->verdict == VERDICT_BADMAIL)
-        hold(h, j);
-    else if (j->verdict == VERDICT_WAIT)
-        ledger_wait(h->d->db, j->id, &j->waiting);
-    if (j->was_waiting && j->verdict != VERDICT_WAIT)
-        ledger_wait_over(h->d->db, j->id);
-}
-
-static void move_batch(struct judge *judge)
-{
-    char bad[BATCH][ID_SIZE];
-    size_t bad_count = 0;
-    for (size_t i = 0; i < judge->batch_count; i++) {
-        const struct judgement *j = judge->batch[i];
-        if (j->verdict == VERDICT_PASS)
-            pass_on(judge->h, j->id);
-        else if (j->verdict == VERDICT_BADMAIL)
-            memcpy(bad[bad_count++], j->id, ID_SIZE);
-    }
-    if (bad_count > 0)
-        badmail_enter(judge->h, bad, bad_count, SPOOL_INCOMING);
-}
-
-static void drop_batch(struct judge *judge)
-{
-    for (size_t i = 0; i < judge->batch_count; i++) {
-        (void)g_hash_table_remove(judge->known, judge->batch[i]->id);
-        judgement_free(judge->batch[i]);
-    }
-    judge->batch_count = 0;
-}
-
-static void go_on(struct judge *judge)
-{
-    drop_batch(judge);
+    struct judge *judge = arg;
     if (judge->h->d->stopping)
         return;
-    if (!g_queue_is_empty(&judge->done))
-        now_do(judge->commit);
     set_pace(judge);
     begin_due(judge);
     arm_wake(judge);
-}
-
-static void commit_batch(struct judge *judge)
-{
-    db_begin(judge->h->d->db);
-    for (size_t i = 0; i < judge->batch_count; i++)
-        write_verdict(judge->h, judge->batch[i]);
-    db_commit(judge->h->d->db);
-    move_batch(judge);
-    go_on(judge);
-}
-
-/* --- tops --- */
-
-/* What can't be written now waits. */
-static void put_off(struct judgement *j, const char *why)
-{
-    LOG(LOG_WARN, "top-failed", KV("id", j->id), KV("error", why));
-    j->verdict = VERDICT_WAIT;
-    j->waiting.next_at = clock_now() + CLOCK_MINUTE;
-    (void)snprintf(j->waiting.filter, sizeof j->waiting.filter, "form");
-    (void)snprintf(j->waiting.reason, sizeof j->waiting.reason, "%s", why);
-}
-
-static void write_top(struct judge *judge, struct judgement *j)
-{
-    struct top top;
-    struct error err;
-    if (j->verdict != VERDICT_PASS || !judgement_top(j, &top))
-        return;
-    if (top_write(judge->h->spool, j->id, &top, &judge->fds[judge->fd_count], &err))
-        judge->fd_count++;
-    else
-        put_off(j, err.text);
-    top_free(&top);
-}
-
-static void on_synced(void *arg, int failed_errno)
-{
-    struct judge *judge = arg;
-    for (size_t i = 0; i < judge->fd_count; i++)
-        (void)close(judge->fds[i]);
-    judge->fd_count = 0;
-    judge->syncing = false;
-    for (size_t i = 0; failed_errno != 0 && i < judge->batch_count; i++)
-        if (judge->batch[i]->verdict == VERDICT_PASS)
-            put_off(judge->batch[i], strerror(failed_errno));
-    commit_batch(judge);
-    if (judge->h->d->stopping)
-        hygiene_stop(judge->h);
-}
-
-static void on_commit(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    struct judge *judge = arg;
-    if (judge->syncing)
-        return; /* behind it */
-    while (judge->batch_count < BATCH && !g_queue_is_empty(&judge->done)) {
-        struct judgement *j = g_queue_pop_head(&judge->done);
-        judge->batch[judge->batch_count++] = j;
-        write_top(judge, j);
-    }
-    if (judge->fd_count == 0) {
-        commit_batch(judge);
-        return;
-    }
-    judge->syncing = true;
-    syncpool_run(judge->h->sync, judge->fds, judge->fd_count,
-                 spool_fd(judge->h->spool, SPOOL_OUTGOING), on_synced, judge);
 }
 
 /* --- life --- */
@@ -376,24 +249,16 @@ static void free_filters(struct judge *judge)
     judge->filters[0] = NULL;
 }
 
-static bool is_batched(const struct judge *judge, const struct judgement *j)
-{
-    for (size_t i = 0; i < judge->batch_count; i++)
-        if (judge->batch[i] == j)
-            return true;
-    return false;
-}
-
-/* All but those whose tops are being synced; they lie in incoming/, and are found again. */
-static void give_up(struct judge *judge)
+/* They lie in incoming/, and are found again. */
+static void give_up(struct judge *judge, bool also_batched)
 {
     GHashTableIter iter;
     gpointer key, value;
     g_queue_clear(&judge->reading);
-    g_queue_clear(&judge->done);
+    verdicts_give_up(judge->verdicts);
     g_hash_table_iter_init(&iter, judge->known);
     while (g_hash_table_iter_next(&iter, &key, &value)) {
-        if (is_batched(judge, value))
+        if (!also_batched && verdicts_holds(judge->verdicts, value))
             continue;
         g_hash_table_iter_remove(&iter);
         judgement_free(value);
@@ -416,6 +281,7 @@ static bool remove_stale_tops(struct hygiene *h, struct error *err)
 
 struct judge *judge_start(struct hygiene *h, struct error *err)
 {
+    static const struct verdicts_user user = {on_written, on_settled};
     if (!remove_stale_tops(h, err))
         return NULL;
     struct judge *judge = calloc(1, sizeof *judge);
@@ -424,11 +290,10 @@ struct judge *judge_start(struct hygiene *h, struct error *err)
     judge->h = h;
     judge->known = g_hash_table_new(g_str_hash, g_str_equal);
     g_queue_init(&judge->reading);
-    g_queue_init(&judge->done);
+    judge->verdicts = verdicts_new(h, &user, judge);
     judge->turn = evtimer_new(h->d->base, on_turn, judge);
-    judge->commit = evtimer_new(h->d->base, on_commit, judge);
     judge->wake = evtimer_new(h->d->base, on_wake, judge);
-    if (judge->turn == NULL || judge->commit == NULL || judge->wake == NULL)
+    if (judge->turn == NULL || judge->wake == NULL)
         abort();
     judge->sweep = sweep_new(h->d->base, h->spool, SPOOL_INCOMING, on_sweep, judge);
     make_filters(judge);
@@ -441,14 +306,11 @@ void judge_free(struct judge *judge)
 {
     if (judge == NULL)
         return;
-    drop_batch(judge);
-    for (size_t i = 0; i < judge->fd_count; i++)
-        (void)close(judge->fds[i]);
-    give_up(judge);
+    give_up(judge, true);
+    verdicts_free(judge->verdicts);
     free_filters(judge);
     sweep_free(judge->sweep);
     event_free(judge->turn);
-    event_free(judge->commit);
     event_free(judge->wake);
     g_hash_table_destroy(judge->known);
     free(judge);
@@ -469,7 +331,7 @@ void judge_drop(struct judge *judge, const char *id)
 
 void judge_reload(struct judge *judge)
 {
-    give_up(judge);
+    give_up(judge, false);
     free_filters(judge);
     make_filters(judge);
     sweep_ring(judge->sweep);
@@ -486,10 +348,9 @@ void judge_retry(struct judge *judge)
 
 bool judge_stop(struct judge *judge)
 {
-    if (!judge->syncing && !g_queue_is_empty(&judge->done))
-        on_commit(-1, 0, judge);
-    give_up(judge);
-    return !judge->syncing;
+    bool quiet = verdicts_write(judge->verdicts);
+    give_up(judge, false);
+    return quiet;
 }
 
 void judge_status(struct judge *judge, json_t *status)
