@@ -2,6 +2,7 @@
  * What people ask is in badmail_answer.c. */
 #include "hygiene/badmail.h"
 #include "hygiene/form.h"
+#include "hygiene/retention.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include <assert.h>
@@ -126,10 +127,12 @@ static bool reconcile_file(struct hygiene *h, const char *id, struct error *err)
     }
     enum badmail_state state = b.state;
     bool entered = b.entered;
+    if (state == BADMAIL_EXPIRED)
+        retention_tell(&b);
     ledger_badmail_free(&b);
     if (!entered)
         ledger_badmail_entered(h->d->db, id);
-    if (state == BADMAIL_DELETED) /* a power cut brought it back */
+    if (state == BADMAIL_DELETED || state == BADMAIL_EXPIRED) /* a power cut brought it back */
         return spool_remove(h->spool, SPOOL_BADMAIL, id, err);
     if (state != BADMAIL_HELD) /* put back by hand */
         ledger_badmail_set(h->d->db, id, BADMAIL_HELD, NULL);

@@ -24,9 +24,11 @@ void badmail_enter(struct hygiene *h, char (*ids)[ID_SIZE], size_t n, enum spool
  * the others are forgotten, so that the message is fetched again. */
 MUST_CHECK bool badmail_reconcile(struct hygiene *h, struct error *err);
 
-/* The answers to badmail.list, badmail.show, badmail.delete, badmail.replay. */
+/* The answers to badmail.list, badmail.show, ... */
 json_t *badmail_answer_list(struct hygiene *h, const json_t *request);
 json_t *badmail_answer_show(struct hygiene *h, const json_t *request);
+json_t *badmail_answer_parts(struct hygiene *h, const json_t *request);
+json_t *badmail_answer_export(struct hygiene *h, const json_t *request);
 json_t *badmail_answer_delete(struct hygiene *h, const json_t *request);
 json_t *badmail_answer_replay(struct hygiene *h, const json_t *request);
 

@@ -1,160 +1,62 @@
-/* What people ask of the quarantine: list, show, delete, replay. */
+/* What people do with quarantined messages: delete, replay. */
 #include "hygiene/badmail.h"
 #include "hygiene/form.h"
 #include "hygiene/pickup.h"
+#include "hygiene/shown.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define PREVIEW_LINES 20
+#define TIME_MAX 500 /* ms that one request may take of the loop; at least one id is done */
 
-/* Text of a message in JSON: escaped already, so that whatever shows it needs no care. */
-static json_t *safe(const char *text)
+/* Does one id of a request, and adds it to `done`. */
+typedef bool act_fn(struct hygiene *h, const char *id, const struct envelope_list *to, json_t *done,
+                    struct error *err);
+
+static bool is_held(struct hygiene *h, const char *id)
 {
-    char buf[2048];
-    return json_string(log_escape(buf, sizeof buf, text, strlen(text)));
-}
-
-static json_t *item(const struct badmail *b)
-{
-    char at[CLOCK_TEXT_SIZE];
-    json_t *json =
-        json_pack("{s:s, s:s, s:o, s:o, s:I, s:s, s:s, s:o, s:s}", "id", b->id, "account",
-                  b->account, "sender", safe(b->sender), "subject", safe(b->subject), "size",
-                  (json_int_t)b->size, "at", clock_text(b->at, at), "decided_by", b->decided_by,
-                  "reason", safe(b->reason), "state", ledger_badmail_state_name(b->state));
-    bus_put_list(json, "recipients", b->recipients.items, b->recipients.count);
-    return json;
-}
-
-/* --- list --- */
-
-struct listing {
-    struct hygiene *h;
-    struct bus_page page;
-    char last[ID_SIZE];
-    bool full;
-};
-
-static bool list_one(void *arg, const struct badmail *b)
-{
-    struct listing *l = arg;
-    if (spool_find(l->h->spool, b->id) == SPOOL_DIRS)
-        return true; /* removed by hand; reconciled at the next start */
-    if (!bus_page_add(&l->page, item(b))) {
-        l->full = true;
-        return false;
-    }
-    memcpy(l->last, b->id, ID_SIZE);
-    return true;
-}
-
-json_t *badmail_answer_list(struct hygiene *h, const json_t *request)
-{
-    const char *after = json_string_value(json_object_get(request, "after"));
-    struct listing l = {.h = h};
-    bus_page_begin(&l.page);
-    ledger_each_held(h->d->db, after != NULL ? after : "", list_one, &l);
-    return bus_page_end(&l.page, l.full ? l.last : NULL);
-}
-
-/* --- show --- */
-
-static void add_preview(json_t *reply, const char *text, size_t n)
-{
-    char line[512];
-    json_t *lines = json_array();
-    for (size_t at = 0; at < n && json_array_size(lines) < PREVIEW_LINES;) {
-        const char *lf = memchr(text + at, '\n', n - at);
-        size_t len = lf != NULL ? (size_t)(lf - text) - at : n - at;
-        size_t shown = len > 0 && text[at + len - 1] == '\r' ? len - 1 : len;
-        (void)json_array_append_new(lines,
-                                    json_string(log_escape(line, sizeof line, text + at, shown)));
-        at += len + 1;
-    }
-    (void)json_object_set_new(reply, "preview", lines);
-}
-
-static void add_content(json_t *reply, struct message_reader *r)
-{
-    static const char *const fields[] = {"From", "To", "Subject", "Date"};
-    struct error err;
-    struct form_top top;
-    if (!form_read_top(r, &top, &err))
-        return;
-    json_t *headers = json_object();
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
-        char value[1024];
-        envelope_field(top.bytes, top.header, fields[i], value, sizeof value);
-        (void)json_object_set_new(headers, fields[i], safe(value));
-    }
-    (void)json_object_set_new(reply, "headers", headers);
-    add_preview(reply, top.bytes + top.header, top.len - top.header);
-    form_top_free(&top);
-}
-
-json_t *badmail_answer_show(struct hygiene *h, const json_t *request)
-{
-    const char *id = json_string_value(json_object_get(request, "id"));
     struct badmail b;
-    if (id == NULL || !ledger_badmail(h->d->db, id, &b))
-        return bus_error("notfound",
-                         "badmail holds no message %.40s; see: popferryctl badmail list",
-                         id != NULL ? id : "");
-    json_t *reply = item(&b);
+    if (!ledger_badmail(h->d->db, id, &b))
+        return false;
     ledger_badmail_free(&b);
-    char path[4200], name[SPOOL_NAME_SIZE];
-    (void)snprintf(path, sizeof path, "%s/%s/%s", spool_path(h->spool),
-                   spool_dir_name(SPOOL_BADMAIL), spool_name(name, id, "eml"));
-    (void)json_object_set_new(reply, "path", json_string(path));
-    if (b.replayed_as[0] != '\0')
-        (void)json_object_set_new(reply, "replayed_as", json_string(b.replayed_as));
-    struct error err;
-    struct message_reader *r = message_open(h->spool, SPOOL_BADMAIL, id, &err);
-    if (r == NULL) {
-        (void)json_object_set_new(reply, "unreadable", safe(err.text));
-        return bus_ok(reply);
-    }
-    (void)json_object_set_new(reply, "origin", safe(message_reader_head(r)->origin));
-    add_content(reply, r);
-    message_close(r);
-    return bus_ok(reply);
+    return b.state == BADMAIL_HELD;
 }
 
-/* --- delete, replay --- */
-
-/* Calls act for each of request.ids; its reasons are gathered under "failed". */
-typedef bool act_fn(struct hygiene *h, const char *id, json_t *done, struct error *err);
-
-static json_t *for_each_id(struct hygiene *h, const json_t *request, act_fn *act, json_t **done,
-                           const char *done_name)
+/* Calls act for each of request.ids; its reasons are gathered under "failed". The ids that time did
+ * not suffice for are under "left", to be sent again: a file is read to its end before it is
+ * replayed, and fifty large ones are a while. */
+static json_t *for_each_id(struct hygiene *h, const json_t *request, act_fn *act,
+                           const struct envelope_list *to, json_t *done, const char *done_name)
 {
     const json_t *ids = json_object_get(request, "ids");
-    json_t *failed = json_object();
+    json_t *failed = json_object(), *left = json_array();
+    int64_t end = clock_monotonic() + TIME_MAX;
     for (size_t i = 0; i < json_array_size(ids); i++) {
         const char *id = json_string_value(json_array_get(ids, i));
         struct error err;
-        struct badmail b;
         if (id == NULL)
             continue;
-        bool held = ledger_badmail(h->d->db, id, &b);
-        if (held) {
-            held = b.state == BADMAIL_HELD;
-            ledger_badmail_free(&b);
-        }
-        if (!held)
+        if (i > 0 && clock_monotonic() > end)
+            (void)json_array_append(left, json_array_get(ids, i));
+        else if (!is_held(h, id))
             (void)json_object_set_new(failed, id, json_string("badmail holds no such message"));
-        else if (!act(h, id, *done, &err))
-            (void)json_object_set_new(failed, id, safe(err.text));
+        else if (!act(h, id, to, done, &err))
+            (void)json_object_set_new(failed, id, shown_text(err.text, SHOWN_MAX));
     }
-    json_t *reply = json_pack("{s:o, s:o}", done_name, *done, "failed", failed);
+    json_t *reply = json_pack("{s:o, s:o}", done_name, done, "failed", failed);
+    if (json_array_size(left) > 0)
+        (void)json_object_set(reply, "left", left);
+    json_decref(left);
     return bus_ok(reply);
 }
 
-static bool delete_one(struct hygiene *h, const char *id, json_t *done, struct error *err)
+/* --- delete --- */
+
+static bool delete_one(struct hygiene *h, const char *id, const struct envelope_list *to,
+                       json_t *done, struct error *err)
 {
+    (void)to;
     ledger_badmail_set(h->d->db, id, BADMAIL_DELETED, NULL);
     if (!spool_remove(h->spool, SPOOL_BADMAIL, id, err))
         return false;
@@ -165,22 +67,63 @@ static bool delete_one(struct hygiene *h, const char *id, json_t *done, struct e
 
 json_t *badmail_answer_delete(struct hygiene *h, const json_t *request)
 {
-    json_t *done = json_array();
-    return for_each_id(h, request, delete_one, &done, "deleted");
+    return for_each_id(h, request, delete_one, NULL, json_array(), "deleted");
 }
 
-static bool replay_one(struct hygiene *h, const char *id, json_t *done, struct error *err)
+/* --- replay --- */
+
+static bool replay_one(struct hygiene *h, const char *id, const struct envelope_list *to,
+                       json_t *done, struct error *err)
 {
     char name[SPOOL_NAME_SIZE], fresh[ID_SIZE];
     if (!form_whole(h->spool, SPOOL_BADMAIL, id, err) ||
-        !pickup_claim(h->pickup, SPOOL_BADMAIL, spool_name(name, id, "eml"), fresh, err))
+        !pickup_claim_for(h->pickup, SPOOL_BADMAIL, spool_name(name, id, "eml"), to, fresh, err))
         return false;
+    if (to != NULL && to->count > 0)
+        LOG(LOG_NOTE, "replay-redirected", KV("id", fresh), KV("replay_of", id),
+            KV("to", to->items[0]), KVN("recipients", (long long)to->count));
     (void)json_object_set_new(done, id, json_string(fresh));
+    return true;
+}
+
+/* One recipient that a person named, with default-domain where it has none. */
+static bool add_recipient(const struct conf *conf, const json_t *value, struct envelope_list *to,
+                          struct error *err)
+{
+    const char *text = json_string_value(value);
+    char address[ADDRESS_MAX + 2];
+    if (text == NULL)
+        return error_set(err, ERROR_USAGE, "to: expected addresses");
+    bool bare = strchr(text, '@') == NULL && conf->default_domain[0] != '\0';
+    int n = snprintf(address, sizeof address, "%s%s%s", text, bare ? "@" : "",
+                     bare ? conf->default_domain : "");
+    if (n < 0 || n > ADDRESS_MAX || !address_valid(address))
+        return error_set(err, ERROR_USAGE,
+                         "to: \"%.300s\": expected an address such as you@corp.example", text);
+    return envelope_list_add(to, address) ||
+           error_set(err, ERROR_USAGE, "to: at most %d recipients", ENVELOPE_RECIPIENTS_MAX);
+}
+
+static bool read_recipients(const struct conf *conf, const json_t *value, struct envelope_list *to,
+                            struct error *err)
+{
+    if (json_array_size(value) == 0)
+        return error_set(err, ERROR_USAGE, "to: expected at least one address");
+    for (size_t i = 0; i < json_array_size(value); i++)
+        if (!add_recipient(conf, json_array_get(value, i), to, err))
+            return false;
     return true;
 }
 
 json_t *badmail_answer_replay(struct hygiene *h, const json_t *request)
 {
-    json_t *done = json_object();
-    return for_each_id(h, request, replay_one, &done, "replayed");
+    const json_t *value = json_object_get(request, "to");
+    struct envelope_list to = {.count = 0};
+    struct error err;
+    json_t *reply = value == NULL || read_recipients(h->d->conf, value, &to, &err)
+                        ? for_each_id(h, request, replay_one, value != NULL ? &to : NULL,
+                                      json_object(), "replayed")
+                        : bus_error_from(&err);
+    envelope_list_free(&to);
+    return reply;
 }

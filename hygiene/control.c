@@ -1,5 +1,6 @@
 /* What hygiene answers on its control socket. */
 #include "hygiene/badmail.h"
+#include "hygiene/digest.h"
 #include "hygiene/hygiene.h"
 #include "hygiene/judge.h"
 #include "hygiene/ledger.h"
@@ -89,6 +90,16 @@ static json_t *answer_show(struct daemon *d, const json_t *request)
     return badmail_answer_show(self(d), request);
 }
 
+static json_t *answer_parts(struct daemon *d, const json_t *request)
+{
+    return badmail_answer_parts(self(d), request);
+}
+
+static json_t *answer_export(struct daemon *d, const json_t *request)
+{
+    return badmail_answer_export(self(d), request);
+}
+
 static json_t *answer_delete(struct daemon *d, const json_t *request)
 {
     return badmail_answer_delete(self(d), request);
@@ -99,6 +110,11 @@ static json_t *answer_replay(struct daemon *d, const json_t *request)
     return badmail_answer_replay(self(d), request);
 }
 
+static json_t *answer_digest(struct daemon *d, const json_t *request)
+{
+    return digest_answer(self(d), request);
+}
+
 const struct daemon_request control_requests[] = {
     {"init", answer_init, false},
     {"status", answer_status, false},
@@ -106,7 +122,10 @@ const struct daemon_request control_requests[] = {
     {"retry", answer_retry, false},
     {"badmail.list", answer_list, false},
     {"badmail.show", answer_show, false},
+    {"badmail.parts", answer_parts, false},
+    {"badmail.export", answer_export, false},
     {"badmail.delete", answer_delete, false},
     {"badmail.replay", answer_replay, true},
+    {"badmail.digest", answer_digest, false},
     {0},
 };

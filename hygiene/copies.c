@@ -107,11 +107,17 @@ static void fail(struct copy *copy, const struct error *err)
                     how == COPIES_WRITTEN ? "it was written to while it was copied" : err->text);
 }
 
-/* Whom relayd delivered to already must not get it again: the row of the quarantined original knows
- * who is left. */
-static void narrow_recipients(struct db *db, struct message_head *head)
+/* A replay may have been claimed for others than it was for. Otherwise, whom relayd delivered to
+ * already must not get it again: the row of the quarantined original knows who is left. */
+static void set_recipients(struct db *db, const char *id, struct message_head *head)
 {
     struct badmail b;
+    struct envelope_list to = {.count = 0};
+    if (ledger_drop_recipients(db, id, &to)) {
+        envelope_list_free(&head->recipients);
+        head->recipients = to;
+        return;
+    }
     if (!ledger_badmail(db, head->replay_of, &b))
         return;
     if (b.recipients.count > 0) {
@@ -129,7 +135,7 @@ static bool open_copy(struct copy *copy, struct error *err)
     (void)ledger_drop(h->d->db, copy->is.id, name);
     if (!drop_open(h->spool, copy->is.id, name, h->d->conf->default_domain, &copy->drop, err))
         return false;
-    narrow_recipients(h->d->db, &copy->drop.head);
+    set_recipients(h->d->db, copy->is.id, &copy->drop.head);
     memcpy(copy->is.replay_of, copy->drop.head.replay_of, ID_SIZE);
     copy->writer = drop_copy_begin(h->spool, &copy->drop, err);
     return copy->writer != NULL;

@@ -28,15 +28,16 @@ const char *const ledger_migrations[] = {
     "NULL,"
     " next_at INTEGER NOT NULL, filter TEXT NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;"
     "CREATE INDEX waiting_next ON waiting (next_at)",
+    "ALTER TABLE pickup ADD COLUMN recipients TEXT NOT NULL DEFAULT '';"
+    "CREATE INDEX badmail_held_at ON badmail (at) WHERE state = 0",
     NULL,
 };
-static_assert(BADMAIL_HELD == 0, "the partial indexes say so");
+static_assert(BADMAIL_HELD == 0, "the partial indexes say so: 0, and all others above it");
 
 static const char *const state_names[] = {
-    [BADMAIL_HELD] = "held",
-    [BADMAIL_REPLAYED] = "replayed",
-    [BADMAIL_DELETED] = "deleted",
-    [BADMAIL_REMOVED] = "removed by hand",
+    [BADMAIL_HELD] = "held",       [BADMAIL_REPLAYED] = "replayed",
+    [BADMAIL_DELETED] = "deleted", [BADMAIL_REMOVED] = "removed by hand",
+    [BADMAIL_EXPIRED] = "expired",
 };
 static_assert(sizeof state_names / sizeof state_names[0] == BADMAIL_STATES,
               "a name for each state");
@@ -255,11 +256,8 @@ int64_t ledger_held_count(struct db *db)
     return one_number(db, db_query(db, "SELECT count(*) FROM badmail WHERE state = 0"));
 }
 
-void ledger_each_held(struct db *db, const char *after, ledger_badmail_fn *fn, void *arg)
+static void each_row(struct db *db, sqlite3_stmt *st, ledger_badmail_fn *fn, void *arg)
 {
-    sqlite3_stmt *st = db_query(
-        db, "SELECT " BADMAIL_COLUMNS " FROM badmail WHERE state = 0 AND id > ?1 ORDER BY id",
-        DB_TEXT(after));
     while (db_row(db, st)) {
         struct badmail b;
         read_badmail(st, &b);
@@ -272,6 +270,45 @@ void ledger_each_held(struct db *db, const char *after, ledger_badmail_fn *fn, v
     }
 }
 
+void ledger_each_held(struct db *db, const char *after, ledger_badmail_fn *fn, void *arg)
+{
+    sqlite3_stmt *st = db_query(
+        db, "SELECT " BADMAIL_COLUMNS " FROM badmail WHERE state = 0 AND id > ?1 ORDER BY id",
+        DB_TEXT(after));
+    each_row(db, st, fn, arg);
+}
+
+void ledger_each_in_state(struct db *db, enum badmail_state state, const char *after,
+                          ledger_badmail_fn *fn, void *arg)
+{
+    sqlite3_stmt *st = db_query(
+        db, "SELECT " BADMAIL_COLUMNS " FROM badmail WHERE state = ?1 AND id > ?2 ORDER BY id",
+        DB_INT(state), DB_TEXT(after));
+    each_row(db, st, fn, arg);
+}
+
+void ledger_each_held_between(struct db *db, int64_t from, int64_t to, int limit,
+                              ledger_badmail_fn *fn, void *arg)
+{
+    sqlite3_stmt *st =
+        db_query(db,
+                 "SELECT " BADMAIL_COLUMNS " FROM badmail WHERE state = 0 AND entered = 1"
+                 " AND at >= ?1 AND at < ?2 ORDER BY at, id LIMIT ?3",
+                 DB_INT(from), DB_INT(to), DB_INT(limit));
+    each_row(db, st, fn, arg);
+}
+
+int64_t ledger_held_between(struct db *db, int64_t from, int64_t to)
+{
+    sqlite3_stmt *st = db_query(db,
+                                "SELECT count(*) FROM badmail WHERE state = 0 AND entered = 1"
+                                " AND at >= ?1 AND at < ?2",
+                                DB_INT(from), DB_INT(to));
+    int64_t n = db_row(db, st) ? db_column_int(st, 0) : 0;
+    db_done(st);
+    return n;
+}
+
 /* --- drops --- */
 
 void ledger_drop_claim(struct db *db, const char *id, const char *name, bool replay)
@@ -279,6 +316,24 @@ void ledger_drop_claim(struct db *db, const char *id, const char *name, bool rep
     db_run(db, "INSERT INTO pickup (id, name, state, at, replay) VALUES (?1, ?2, ?3, ?4, ?5)",
            DB_TEXT(id), DB_BLOB(name, strlen(name)), DB_INT(DROP_CLAIMED), DB_INT(clock_now()),
            DB_INT(replay));
+}
+
+void ledger_drop_redirect(struct db *db, const char *id, const struct envelope_list *to)
+{
+    char *recipients = recipients_text(to);
+    db_run(db, "UPDATE pickup SET recipients = ?2 WHERE id = ?1", DB_TEXT(id), DB_TEXT(recipients));
+    free(recipients);
+}
+
+bool ledger_drop_recipients(struct db *db, const char *id, struct envelope_list *to)
+{
+    sqlite3_stmt *st = db_query(
+        db, "SELECT recipients FROM pickup WHERE id = ?1 AND recipients != ''", DB_TEXT(id));
+    if (!db_row(db, st))
+        return false;
+    read_recipients(db_column_text(st, 0), to);
+    db_done(st);
+    return true;
 }
 
 void ledger_drop_forget(struct db *db, const char *id)

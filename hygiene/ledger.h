@@ -46,6 +46,7 @@ enum badmail_state {
     BADMAIL_REPLAYED, /* went back on its way under a new id */
     BADMAIL_DELETED,  /* by popferryctl */
     BADMAIL_REMOVED,  /* by somebody's hand */
+    BADMAIL_EXPIRED,  /* it had lain there for hygiene.badmail-keep */
     BADMAIL_STATES
 };
 const char *ledger_badmail_state_name(enum badmail_state state);
@@ -95,6 +96,15 @@ int64_t ledger_held_count(struct db *db);
  * not change the ledger. */
 typedef bool ledger_badmail_fn(void *arg, const struct badmail *b);
 void ledger_each_held(struct db *db, const char *after, ledger_badmail_fn *fn, void *arg);
+/* The same for those in another state. */
+void ledger_each_in_state(struct db *db, enum badmail_state state, const char *after,
+                          ledger_badmail_fn *fn, void *arg);
+/* Held messages that have entered, quarantined from `from` on and before `to`, the oldest first, at
+ * most `limit`. fn may not change the ledger. */
+void ledger_each_held_between(struct db *db, int64_t from, int64_t to, int limit,
+                              ledger_badmail_fn *fn, void *arg);
+/* How many there are of them in all. */
+int64_t ledger_held_between(struct db *db, int64_t from, int64_t to);
 
 /* --- drops --- */
 
@@ -102,6 +112,10 @@ enum drop_state { DROP_UNKNOWN, DROP_CLAIMED, DROP_TAKEN, DROP_REFUSED };
 
 /* Before the file is renamed from `name` to ID.drop. Replay: out of badmail/, not pickup/. */
 void ledger_drop_claim(struct db *db, const char *id, const char *name, bool replay);
+/* With the claim: whom it goes to, in place of the recipients that it has. */
+void ledger_drop_redirect(struct db *db, const char *id, const struct envelope_list *to);
+/* Fills in the recipients that ledger_drop_redirect was given; false: it was not called. */
+MUST_CHECK bool ledger_drop_recipients(struct db *db, const char *id, struct envelope_list *to);
 void ledger_drop_forget(struct db *db, const char *id);
 bool ledger_drop_is_replay(struct db *db, const char *id);
 void ledger_drop_set(struct db *db, const char *id, enum drop_state state);

@@ -1,11 +1,13 @@
 /* hygiene: judges what fetcherd downloaded, keeps the quarantine, and takes what is dropped into
  * pickup/. */
 #include "hygiene/badmail.h"
+#include "hygiene/digest_mail.h"
 #include "hygiene/hygiene.h"
 #include "hygiene/judge.h"
 #include "hygiene/ledger.h"
 #include "hygiene/pickup.h"
 #include "hygiene/rejected.h"
+#include "hygiene/retention.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include <stdlib.h>
@@ -21,6 +23,7 @@ static void on_prune(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct hygiene *h = arg;
     bool more = ledger_prune(h->d->db, clock_now() - KEEP_SETTLED) > 0;
+    more = retention_turn(h) || more;
     struct timeval wait = {more ? PRUNE_GO_ON : PRUNE_EVERY, 0};
     (void)evtimer_add(h->prune, &wait);
 }
@@ -56,8 +59,9 @@ static bool open_state(struct daemon *d, struct error *err)
 static bool start(struct daemon *d, struct error *err)
 {
     struct hygiene *h = d->state;
-    if (!badmail_reconcile(h, err))
+    if (!digest_reviewer_valid(d->conf, err) || !badmail_reconcile(h, err))
         return false;
+    digest_mail_clean(h);
     h->sync = syncpool_new(d->base, err);
     if (h->sync == NULL)
         return false;
@@ -80,6 +84,10 @@ static bool start(struct daemon *d, struct error *err)
 static void reload(struct daemon *d)
 {
     struct hygiene *h = d->state;
+    struct error err;
+    if (!digest_reviewer_valid(d->conf, &err))
+        LOG(LOG_ALARM, "reviewer-invalid", KV("error", err.text),
+            KV("meaning", "no digest can be mailed until this is mended"));
     judge_reload(h->judge);
 }
 

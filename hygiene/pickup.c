@@ -67,12 +67,15 @@ static int take_file(struct pickup *p, enum spool_dir dir, const struct pickup_c
     return 0;
 }
 
-static void claim_rows(struct pickup *p, enum spool_dir dir, struct pickup_claim *claims, size_t n)
+static void claim_rows(struct pickup *p, enum spool_dir dir, struct pickup_claim *claims, size_t n,
+                       const struct envelope_list *to)
 {
     db_begin(p->h->d->db);
     for (size_t i = 0; i < n; i++) {
         id_new(claims[i].id);
         ledger_drop_claim(p->h->d->db, claims[i].id, claims[i].name, dir == SPOOL_BADMAIL);
+        if (to != NULL)
+            ledger_drop_redirect(p->h->d->db, claims[i].id, to);
     }
     db_commit(p->h->d->db);
 }
@@ -80,9 +83,15 @@ static void claim_rows(struct pickup *p, enum spool_dir dir, struct pickup_claim
 bool pickup_claim(struct pickup *p, enum spool_dir dir, const char *name, char id[static ID_SIZE],
                   struct error *err)
 {
+    return pickup_claim_for(p, dir, name, NULL, id, err);
+}
+
+bool pickup_claim_for(struct pickup *p, enum spool_dir dir, const char *name,
+                      const struct envelope_list *to, char id[static ID_SIZE], struct error *err)
+{
     struct pickup_claim claim;
     (void)snprintf(claim.name, sizeof claim.name, "%s", name);
-    claim_rows(p, dir, &claim, 1);
+    claim_rows(p, dir, &claim, 1, to);
     int failed = take_file(p, dir, &claim);
     if (failed != 0) {
         ledger_drop_forget(p->h->d->db, claim.id);
@@ -107,7 +116,7 @@ static void on_found(void *arg, struct pickup_claim *claims, size_t n)
 {
     struct pickup *p = arg;
     bool failed = false;
-    claim_rows(p, SPOOL_PICKUP, claims, n);
+    claim_rows(p, SPOOL_PICKUP, claims, n, NULL);
     for (size_t i = 0; i < n; i++) {
         claims[i].failed = take_file(p, SPOOL_PICKUP, &claims[i]);
         failed = failed || claims[i].failed != 0;

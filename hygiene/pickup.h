@@ -2,7 +2,7 @@
  * taken in steps that a crash at any point lets be done again under the same id, so that no drop is
  * lost and none is sent twice:
  *
- *   1 ledger row: claimed, ID, NAME
+ *   1 ledger row: claimed, ID, NAME (and other recipients, where a person named them)
  *   2 rename pickup/NAME -> outgoing/ID.drop      from here on nobody else touches it
  *   3 copy to outgoing/ID.new, sync file and directory
  *   4 ledger row: taken
@@ -15,6 +15,7 @@
 #define HYGIENE_PICKUP_H
 
 #include "hygiene/hygiene.h"
+#include "spool/envelope.h"
 
 /* Finishes what a crash left, and begins to watch. */
 MUST_CHECK struct pickup *pickup_start(struct hygiene *h, struct error *err);
@@ -30,5 +31,9 @@ json_t *pickup_status(const struct pickup *p);
 /* Steps 1 and 2 for dir/NAME; the rest follows by itself under the new id. */
 MUST_CHECK bool pickup_claim(struct pickup *p, enum spool_dir dir, const char *name,
                              char id[static ID_SIZE], struct error *err);
+/* The same, for other recipients than it has. */
+MUST_CHECK bool pickup_claim_for(struct pickup *p, enum spool_dir dir, const char *name,
+                                 const struct envelope_list *to, char id[static ID_SIZE],
+                                 struct error *err);
 
 #endif

@@ -394,6 +394,20 @@ uint64_t message_reader_size(const struct message_reader *r)
     return r->head.size - r->top.skip + r->top.len;
 }
 
+bool message_read_at(struct message_reader *r, uint64_t offset, void *buf, size_t n, size_t *got,
+                     struct error *err)
+{
+    uint64_t left = offset < r->head.size ? r->head.size - offset : 0;
+    ssize_t done;
+    do
+        done = pread(r->fd, buf, n < left ? n : (size_t)left, r->body_at + (off_t)offset);
+    while (done < 0 && errno == EINTR);
+    if (done < 0)
+        return error_errno(err, "%s", r->name);
+    *got = (size_t)done;
+    return true;
+}
+
 bool message_rewind(struct message_reader *r, struct error *err)
 {
     if (lseek(r->fd, r->body_at, SEEK_SET) < 0)

@@ -83,6 +83,10 @@ void message_put_top(struct message_reader *r, struct top *top);
 bool message_has_top(const struct message_reader *r);
 /* Bytes that message_read will give, NULs that are dropped included. */
 uint64_t message_reader_size(const struct message_reader *r);
+/* Up to n bytes from `offset` of the message on, as it was written, whatever was read until then;
+ * nothing is checked. *got is 0 at the end. */
+MUST_CHECK bool message_read_at(struct message_reader *r, uint64_t offset, void *buf, size_t n,
+                                size_t *got, struct error *err);
 /* Back to the message's first byte. */
 MUST_CHECK bool message_rewind(struct message_reader *r, struct error *err);
 void message_close(struct message_reader *r); /* NULL is fine */
