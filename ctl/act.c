@@ -21,22 +21,36 @@ static void merge(json_t *all, json_t *reply)
     }
 }
 
+static json_t *ask_for(const struct ctl *ctl, const struct act *act, const json_t *ids, size_t at,
+                       size_t n, struct problem *problem)
+{
+    json_t *some = json_array(), *request = call_request(act->cmd);
+    for (size_t i = at; i < at + n; i++)
+        json_array_append(some, json_array_get(ids, i));
+    json_object_set_new(request, "ids", some);
+    json_object_update(request, (json_t *)act->more);
+    return call_daemon(ctl, act->daemon, request, CALL_ANYHOW, problem);
+}
+
 bool act_on_ids(const struct ctl *ctl, const struct act *act, const json_t *ids, json_t *all,
                 struct problem *problem)
 {
     size_t count = json_array_size(ids);
-    for (size_t at = 0; at < count; at += act->most) {
-        json_t *some = json_array(), *request = call_request(act->cmd);
-        for (size_t i = at; i < count && i < at + act->most; i++)
-            json_array_append(some, json_array_get(ids, i));
-        json_object_set_new(request, "ids", some);
-        json_t *reply = call_daemon(ctl, act->daemon, request, CALL_ANYHOW, problem);
+    bool ok = true;
+    for (size_t at = 0; ok && at < count;) {
+        size_t n = count - at < act->most ? count - at : act->most;
+        json_t *reply = ask_for(ctl, act, ids, at, n, problem);
         if (reply == NULL)
             return false;
+        size_t left = json_array_size(json_object_get(reply, "left"));
+        json_object_del(reply, "left");
         merge(all, reply);
         json_decref(reply);
+        if (left >= n) /* we would ask for ever */
+            ok = problem_set(problem, CTL_FAILED, "%s takes too long; try again", act->daemon);
+        at += n - left;
     }
-    return true;
+    return ok;
 }
 
 bool act_report_failed(const json_t *all)

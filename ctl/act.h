@@ -6,10 +6,12 @@
 
 struct act {
     const char *daemon, *cmd;
-    size_t most; /* ids a request: what the daemon takes, and answers in time */
+    const json_t *more; /* further fields of each request, or NULL */
+    size_t most;        /* ids a request: what the daemon takes, and answers in time */
 };
 
-/* Sends {"cmd": cmd, "ids": [...]} as often as it takes. The replies so far are summed up in `all`:
+/* Sends {"cmd": cmd, "ids": [...]} as often as it takes; of what a reply names as "left", which are
+ * the last ones of its request, once more. The replies so far are summed up in `all`:
  * lists and objects grow, numbers add up. False with problem filled in. */
 MUST_CHECK bool act_on_ids(const struct ctl *ctl, const struct act *act, const json_t *ids,
                            json_t *all, struct problem *problem);

@@ -23,11 +23,14 @@ struct command {
     const char *words; /* what stands behind the name in the usage line */
     const char *help;  /* one line */
     const char *more;  /* further lines for `help CMD`, or NULL */
-    unsigned options;  /* OPTION_BIT of each that it takes, beyond the global ones */
+    uint64_t options;  /* OPTION_BIT of each that it takes, beyond the global ones */
     int min, max;      /* how many words it takes; max -1: any number */
     bool needs_no_conf;
     int (*run)(struct ctl *ctl, const struct args *args);
 };
+
+#define COMMANDS 27
+extern const struct command commands[]; /* commands.c */
 
 /* Why a command cannot go on. */
 struct problem {
@@ -67,6 +70,8 @@ int badmail_list(struct ctl *ctl, const struct args *args);
 int badmail_show(struct ctl *ctl, const struct args *args);
 int badmail_replay(struct ctl *ctl, const struct args *args);
 int badmail_delete(struct ctl *ctl, const struct args *args);
+int badmail_export(struct ctl *ctl, const struct args *args);
+int badmail_digest(struct ctl *ctl, const struct args *args);
 int log_run(struct ctl *ctl, const struct args *args);
 
 #endif

@@ -81,7 +81,8 @@ static json_t *ask_page(void *arg, json_t *request, struct problem *problem)
     return reply;
 }
 
-int listing_run(const struct ctl *ctl, const struct listing *listing, const struct args *args)
+int listing_run(const struct ctl *ctl, const struct listing *listing, json_t *request,
+                const struct order *order, const struct args *args)
 {
     struct problem problem;
     struct walk walk = {.ctl = ctl,
@@ -89,8 +90,10 @@ int listing_run(const struct ctl *ctl, const struct listing *listing, const stru
                         .all = args->value[OPTION_ALL] != NULL,
                         .table = table_new(listing->columns),
                         .now = clock_now()};
-    bool ok = call_pages(ask_page, &walk, call_request(listing->cmd),
-                         ctl->json ? take_json : take_row, &walk, &problem);
+    call_item_fn *take = ctl->json ? take_json : take_row;
+    bool ok = order == NULL
+                  ? call_pages(ask_page, &walk, request, take, &walk, &problem)
+                  : order_pages(ask_page, &walk, request, order, ORDER_MOST, take, &walk, &problem);
     if (ok)
         print_end(&walk);
     table_free(walk.table);

@@ -3,20 +3,20 @@
 #ifndef CTL_LISTING_H
 #define CTL_LISTING_H
 
-#include "ctl/call.h"
+#include "ctl/order.h"
 #include "ctl/table.h"
 
 #define LISTING_ROWS 500 /* of a table */
 
 struct listing {
     const char *daemon;
-    const char *cmd;
     const struct table_column *columns;
     void (*add_row)(struct table *table, const json_t *item, int64_t now);
     const char *none; /* said when there is no item */
 };
-/* Asks and prints, heeding --all; the exit code. */
-int listing_run(const struct ctl *ctl, const struct listing *listing, const struct args *args);
+/* Asks and prints, heeding --all; the exit code. Takes over request. Order NULL: as they come. */
+int listing_run(const struct ctl *ctl, const struct listing *listing, json_t *request,
+                const struct order *order, const struct args *args);
 
 /* Ids from the command line, in their one spelling (lower case is taken too). NULL with problem
  * filled in. */

@@ -1,5 +1,5 @@
-/* popferryctl: one command to steer the three daemons. This file is the table of what it can do,
- * and the help that follows from it. */
+/* popferryctl: one command to steer the three daemons. What it can do is the table in commands.c;
+ * this file finds the command in it, and gives the help that follows from it. */
 #include "ctl/command.h"
 #include "lib/log.h"
 #include <limits.h>
@@ -7,161 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    ACCOUNT_OPTIONS = OPTION_BIT(OPTION_SERVER) | OPTION_BIT(OPTION_PORT) | OPTION_BIT(OPTION_TLS) |
-                      OPTION_BIT(OPTION_CA) | OPTION_BIT(OPTION_PIN) | OPTION_BIT(OPTION_AUTH) |
-                      OPTION_BIT(OPTION_USER) | OPTION_BIT(OPTION_DELIVER_TO) |
-                      OPTION_BIT(OPTION_INTERVAL) | OPTION_BIT(OPTION_PASSWORD_STDIN)
-};
-
-static const struct command commands[] = {
-    {.name = "init",
-     .words = "[--user USER]",
-     .help = "make directories, keys and ledgers; safe to repeat",
-     .more = "Run by root, --user names the user that the daemons run as; what is made is\ntheirs.",
-     .options = OPTION_BIT(OPTION_USER),
-     .needs_no_conf = true,
-     .run = init_run},
-    {.name = "status",
-     .words = "",
-     .help = "how all of it fares, and what to do",
-     .run = status_run},
-    {.name = "account add",
-     .words = "NAME --server HOST --user USER\n                                   --deliver-to "
-              "ADDR [...]",
-     .help = "a new POP3 account",
-     .more = "The password is asked for, or read with --password-stdin.",
-     .options = ACCOUNT_OPTIONS | OPTION_BIT(OPTION_BASELINE),
-     .min = 1,
-     .max = 1,
-     .run = account_add},
-    {.name = "account list", .words = "", .help = "all accounts", .run = account_list},
-    {.name = "account show",
-     .words = "NAME",
-     .help = "one account, in full",
-     .min = 1,
-     .max = 1,
-     .run = account_show},
-    {.name = "account set",
-     .words = "NAME [--server HOST] [--interval TIME] [...]",
-     .help = "change what is given, leave the rest",
-     .options = ACCOUNT_OPTIONS | OPTION_BIT(OPTION_PASSWORD),
-     .min = 1,
-     .max = 1,
-     .run = account_set},
-    {.name = "account enable",
-     .words = "NAME",
-     .help = "poll it (again)",
-     .min = 1,
-     .max = 1,
-     .run = account_enable},
-    {.name = "account disable",
-     .words = "NAME",
-     .help = "don't poll it for now",
-     .min = 1,
-     .max = 1,
-     .run = account_disable},
-    {.name = "account remove",
-     .words = "NAME",
-     .help = "forget it; mail on its server stays there",
-     .min = 1,
-     .max = 1,
-     .run = account_remove},
-    {.name = "account test",
-     .words = "NAME",
-     .help = "connect, log in and count; tells what is wrong",
-     .more = "Nothing is fetched or deleted. The pin that it shows is what --pin takes.",
-     .min = 1,
-     .max = 1,
-     .run = account_test},
-    {.name = "mailbox",
-     .words = "NAME",
-     .help = "what lies on the server, and what we know of it",
-     .min = 1,
-     .max = 1,
-     .run = mailbox_run},
-    {.name = "fetch",
-     .words = "[NAME... | --all] [--wait]",
-     .help = "retrieve mail now",
-     .options = OPTION_BIT(OPTION_ALL) | OPTION_BIT(OPTION_WAIT) | OPTION_BIT(OPTION_TIMEOUT),
-     .max = -1,
-     .run = fetch_run},
-    {.name = "queue",
-     .words = "[--all]",
-     .help = "mail that waits for your SMTP server",
-     .options = OPTION_BIT(OPTION_ALL),
-     .run = queue_list},
-    {.name = "queue show",
-     .words = "ID",
-     .help = "one message of the queue",
-     .min = 1,
-     .max = 1,
-     .run = queue_show},
-    {.name = "queue hold",
-     .words = "ID...",
-     .help = "keep it back until it is released",
-     .min = 1,
-     .max = -1,
-     .run = queue_hold},
-    {.name = "queue release",
-     .words = "ID...",
-     .help = "let it go on",
-     .min = 1,
-     .max = -1,
-     .run = queue_release},
-    {.name = "retry",
-     .words = "[ID... | --all]",
-     .help = "try to deliver now what waits",
-     .options = OPTION_BIT(OPTION_ALL),
-     .max = -1,
-     .run = queue_retry},
-    {.name = "relay", .words = "", .help = "your SMTP server, as configured", .run = relay_show},
-    {.name = "relay test",
-     .words = "",
-     .help = "connect and log in; tells what is wrong",
-     .more = "No mail is sent. The pin that it shows is what relay.pin takes.",
-     .run = relay_test},
-    {.name = "relay password",
-     .words = "[--password-stdin]",
-     .help = "keep the password of relay.user",
-     .more = "It is asked for, or read with --password-stdin, and sealed: only relayd opens it.",
-     .options = OPTION_BIT(OPTION_PASSWORD_STDIN),
-     .run = relay_password},
-    {.name = "badmail list",
-     .words = "[--all]",
-     .help = "mail in quarantine, and why",
-     .options = OPTION_BIT(OPTION_ALL),
-     .run = badmail_list},
-    {.name = "badmail show",
-     .words = "ID",
-     .help = "one message of it",
-     .min = 1,
-     .max = 1,
-     .run = badmail_show},
-    {.name = "badmail replay",
-     .words = "ID...",
-     .help = "send it on after all",
-     .min = 1,
-     .max = -1,
-     .run = badmail_replay},
-    {.name = "badmail delete",
-     .words = "ID...",
-     .help = "remove it for good",
-     .min = 1,
-     .max = -1,
-     .run = badmail_delete},
-    {.name = "log",
-     .words = "verbose | normal",
-     .help = "how much the daemons log",
-     .min = 1,
-     .max = 1,
-     .run = log_run},
-};
-#define COMMANDS (sizeof commands / sizeof commands[0])
-
 /* --- help --- */
 
-static void print_option_lines(FILE *out, unsigned options)
+static void print_option_lines(FILE *out, uint64_t options)
 {
     char line[200];
     for (int i = 0; i < OPTIONS; i++)
@@ -303,7 +151,7 @@ static bool all_utf8(const struct args *args)
 static int check_use(const struct command *command, const struct args *args)
 {
     char what[120];
-    unsigned globals = OPTION_BIT(OPTION_GLOBALS) - 1;
+    uint64_t globals = OPTION_BIT(OPTION_GLOBALS) - 1;
     for (int i = 0; i < OPTIONS; i++)
         if ((args->given & ~(globals | command->options) & OPTION_BIT(i)) != 0) {
             (void)snprintf(what, sizeof what, "it takes no --%s", option_name((enum ctl_option)i));

@@ -37,8 +37,28 @@ static const struct {
     [OPTION_ALL] = {"all", 0, NULL, "all of them"},
     [OPTION_WAIT] = {"wait", 0, NULL, "wait until it is done, and tell how it went"},
     [OPTION_TIMEOUT] = {"timeout", 0, "TIME", "how long to wait at most (10m)"},
+    [OPTION_ACCOUNT] = {"account", 0, "NAME", "of this account"},
+    [OPTION_SENDER] = {"sender", 0, "TEXT", "whose sender has this in it; \"<>\" is no sender"},
+    [OPTION_SUBJECT] = {"subject", 0, "TEXT", "whose subject has this in it"},
+    [OPTION_REASON] = {"reason", 0, "TEXT", "whose reason has this in it"},
+    [OPTION_DECIDED_BY] = {"decided-by", 0, "WHO",
+                           "rspamd, clamd, spamd, relay, form, form:nul, ..."},
+    [OPTION_OLDER] = {"older", 0, "AGE", "in quarantine for longer than this, such as 7d"},
+    [OPTION_NEWER] = {"newer", 0, "AGE", "in quarantine for less than this, such as 12h"},
+    [OPTION_STATE] = {"state", 0, "STATE", "held, replayed, deleted, removed, expired (held)"},
+    [OPTION_SORT] = {"sort", 0, "BY", "id, age, account, sender, subject, size or reason"},
+    [OPTION_REVERSE] = {"reverse", 0, NULL, "the other way round"},
+    [OPTION_TO] = {"to", 0, "ADDR", "to this recipient, not its own; may be repeated"},
+    [OPTION_DRY_RUN] = {"dry-run", 0, NULL, "only show what would be done"},
+    [OPTION_YES] = {"yes", 0, NULL, "don't ask"},
+    [OPTION_OUTPUT] = {"output", 0, "FILE", "into a new file; \"-\" is standard output"},
+    [OPTION_FORCE] = {"force", 0, NULL, "replace a file that is there"},
+    [OPTION_SINCE] = {"since", 0, "AGE", "what came within this time (1d)"},
+    [OPTION_BY] = {"by", 0, "WHAT", "in groups by account or reason (account)"},
+    [OPTION_MAIL] = {"mail", 0, NULL, "as a mail to hygiene.reviewer"},
 };
 static_assert(sizeof table / sizeof table[0] == OPTIONS, "a row for each option");
+static_assert(OPTIONS <= 64, "a bit for each option");
 
 const char *option_name(enum ctl_option option)
 {
@@ -108,7 +128,7 @@ bool option_port(const char *text, int *port)
     return true;
 }
 
-static void add_addresses(struct args *args, const char *list)
+static void add_addresses(json_t *addresses, const char *list)
 {
     while (*list != '\0') {
         size_t n = strcspn(list, ",");
@@ -118,7 +138,7 @@ static void add_addresses(struct args *args, const char *list)
         while (kept > 0 && list[kept - 1] == ' ')
             kept--;
         if (kept > 0)
-            json_array_append_new(args->deliver_to, json_stringn_nocheck(list, kept));
+            json_array_append_new(addresses, json_stringn_nocheck(list, kept));
         list += n + (list[n] == ',');
     }
 }
@@ -180,20 +200,22 @@ bool option_parse(int argc, char **argv, struct args *args, struct error *err)
         long_options[i].has_arg = table[i].value != NULL ? required_argument : no_argument;
         long_options[i].val = LONG_BASE + i;
     }
-    struct args found = {.deliver_to = json_array()};
+    struct args found = {.deliver_to = json_array(), .to = json_array()};
     opterr = 0;
     optind = 0; /* glibc: begin anew */
     int result;
     while ((result = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
         if (result == '?' || result == ':') {
-            json_decref(found.deliver_to);
+            option_free(&found);
             return refuse(result, argv, err);
         }
         enum ctl_option option = option_of(result);
         found.value[option] = optarg != NULL ? optarg : "";
         found.given |= OPTION_BIT(option);
         if (option == OPTION_DELIVER_TO)
-            add_addresses(&found, optarg);
+            add_addresses(found.deliver_to, optarg);
+        if (option == OPTION_TO)
+            add_addresses(found.to, optarg);
     }
     found.words = argv + optind;
     found.count = argc - optind;
@@ -204,4 +226,5 @@ bool option_parse(int argc, char **argv, struct args *args, struct error *err)
 void option_free(struct args *args)
 {
     json_decref(args->deliver_to);
+    json_decref(args->to);
 }

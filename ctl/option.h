@@ -6,6 +6,7 @@
 #include "lib/error.h"
 #include <jansson.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum ctl_option {
     OPTION_CONFIG,
@@ -29,15 +30,33 @@ enum ctl_option {
     OPTION_ALL,
     OPTION_WAIT,
     OPTION_TIMEOUT,
+    OPTION_ACCOUNT,
+    OPTION_SENDER,
+    OPTION_SUBJECT,
+    OPTION_REASON,
+    OPTION_DECIDED_BY,
+    OPTION_OLDER,
+    OPTION_NEWER,
+    OPTION_STATE,
+    OPTION_SORT,
+    OPTION_REVERSE,
+    OPTION_TO,
+    OPTION_DRY_RUN,
+    OPTION_YES,
+    OPTION_OUTPUT,
+    OPTION_FORCE,
+    OPTION_SINCE,
+    OPTION_BY,
+    OPTION_MAIL,
     OPTIONS
 };
-#define OPTION_BIT(option) (1u << (option))
+#define OPTION_BIT(option) ((uint64_t)1 << (option))
 
 struct args {
     const char *value[OPTIONS]; /* NULL: not given; "" for an option without a value. The last one
                                    given counts */
-    json_t *deliver_to;         /* every --deliver-to, each taken apart at its commas */
-    unsigned given;             /* OPTION_BITs */
+    json_t *deliver_to, *to;    /* every --deliver-to, every --to, each taken apart at its commas */
+    uint64_t given;             /* OPTION_BITs */
     char **words;               /* what is no option, in order */
     int count;
 };

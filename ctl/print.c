@@ -2,6 +2,7 @@
 #include "ctl/print.h"
 #include "lib/log.h"
 #include <assert.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -43,6 +44,17 @@ void print_styled(const struct screen *screen, enum print_style style, const cha
 {
     char safe[16384]; /* a list of 50 addresses fits */
     put_styled(screen, style, log_escape(safe, sizeof safe, text, strlen(text)));
+}
+
+void print_line(const struct screen *screen, enum print_style style, const char *fmt, ...)
+{
+    char text[16384];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    print_styled(screen, style, text);
+    fputc('\n', screen->out);
 }
 
 void print_field(const struct screen *screen, const char *label, const char *text)

@@ -28,6 +28,9 @@ enum print_style {
 };
 /* Prints text (escaped) in a style, which leaves no trace where there is no colour. */
 void print_styled(const struct screen *screen, enum print_style style, const char *text);
+/* One line of its own, escaped as a whole. */
+void print_line(const struct screen *screen, enum print_style style, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 /* Prints "label:   text", the label filled up to a common width; a text that is NULL or empty is
  * passed over. */
 void print_field(const struct screen *screen, const char *label, const char *text);

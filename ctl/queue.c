@@ -45,12 +45,11 @@ int queue_list(struct ctl *ctl, const struct args *args)
     };
     static const struct listing listing = {
         .daemon = "relayd",
-        .cmd = "queue.list",
         .columns = columns,
         .add_row = add_row,
         .none = "The queue is empty.",
     };
-    return listing_run(ctl, &listing, args);
+    return listing_run(ctl, &listing, call_request("queue.list"), NULL, args);
 }
 
 static void print_details(const struct screen *screen, const json_t *item)

@@ -80,6 +80,19 @@ static void test_deliver_to(void **state)
     option_free(&args);
 }
 
+static void test_to(void **state)
+{
+    (void)state;
+    struct args args;
+    assert_true(parse("x|--to|a@x, b|--deliver-to|c@x|--to|,", &args, NULL));
+    assert_int_equal(json_array_size(args.to), 2);
+    assert_string_equal(json_string_value(json_array_get(args.to, 1)), "b");
+    assert_int_equal(json_array_size(args.deliver_to), 1);
+    assert_true((args.given & OPTION_BIT(OPTION_TO)) != 0);
+    assert_true((args.given & OPTION_BIT(OPTION_MAIL)) == 0);
+    option_free(&args);
+}
+
 static void test_refused(void **state)
 {
     static const struct {
@@ -136,8 +149,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_anywhere),    cmocka_unit_test(test_end_of_options),
         cmocka_unit_test(test_last_counts), cmocka_unit_test(test_deliver_to),
-        cmocka_unit_test(test_refused),     cmocka_unit_test(test_nearest),
-        cmocka_unit_test(test_port),
+        cmocka_unit_test(test_to),          cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_nearest),     cmocka_unit_test(test_port),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
