@@ -19,6 +19,7 @@ from tests.harness.need import missing
 from tests.harness.popferry import BIN, DAEMONS, Popferry
 from tests.harness.postfix import DOMAIN, Postfix
 from tests.harness.process import remove_dir, work_dir
+from tests.harness.quarantine import Quarantine
 from tests.harness.rspamd import Rspamd
 from tests.harness.spamd import Spamd
 
@@ -168,6 +169,20 @@ def make_ferry(request, place):
 def ferry(make_ferry, smtp):
     """The usual one: all three daemons up, relaying to Postfix."""
     return make_ferry(smtp.port)
+
+
+@pytest.fixture
+def quarantine(make_ferry):
+    """quarantine({"acc": [bytes, ...]}, reviewer="..."): fetched, and rejected by a filter."""
+    made = []
+
+    def make(messages, **more):
+        made.append(Quarantine(make_ferry, messages, **more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
 
 
 @pytest.fixture
