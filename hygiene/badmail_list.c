@@ -2,6 +2,8 @@
 #include "hygiene/badmail.h"
 #include "hygiene/match.h"
 #include "hygiene/shown.h"
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define NAMED_MAX     500
@@ -36,25 +38,22 @@ static bool list_one(void *arg, const struct badmail *b)
     return true;
 }
 
-/* Behind the id `after` in ids, whatever their state. */
+/* Whatever their state. The cursor is a place in ids, since one may be named twice. */
 static json_t *list_named(struct listing *l, const json_t *ids, const char *after)
 {
-    bool behind = after[0] == '\0';
-    for (size_t i = 0; !l->more && i < json_array_size(ids); i++) {
-        const char *id = json_string_value(json_array_get(ids, i));
+    char next[24];
+    size_t at = strtoul(after, NULL, 10);
+    bool more = true;
+    for (; more && at < json_array_size(ids); at += more) {
+        const char *id = json_string_value(json_array_get(ids, at));
         struct badmail b;
-        if (id == NULL || !behind) {
-            behind = id != NULL && strcmp(id, after) == 0;
+        if (id == NULL || !ledger_badmail(l->h->d->db, id, &b))
             continue;
-        }
-        if (!ledger_badmail(l->h->d->db, id, &b))
-            continue;
-        l->more = !bus_page_add(&l->page, shown_badmail(&b));
-        if (!l->more)
-            memcpy(l->last, b.id, ID_SIZE);
+        more = bus_page_add(&l->page, shown_badmail(&b));
         ledger_badmail_free(&b);
     }
-    return bus_page_end(&l->page, l->more ? l->last : NULL);
+    (void)snprintf(next, sizeof next, "%zu", at);
+    return bus_page_end(&l->page, more ? NULL : next);
 }
 
 static json_t *list_matching(struct listing *l, const char *after)
