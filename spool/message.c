@@ -398,9 +398,10 @@ bool message_read_at(struct message_reader *r, uint64_t offset, void *buf, size_
                      struct error *err)
 {
     uint64_t left = offset < r->head.size ? r->head.size - offset : 0;
-    ssize_t done;
+    ssize_t done = 0;
     do
-        done = pread(r->fd, buf, n < left ? n : (size_t)left, r->body_at + (off_t)offset);
+        if (left > 0) /* behind the end there is no place to name */
+            done = pread(r->fd, buf, n < left ? n : (size_t)left, r->body_at + (off_t)offset);
     while (done < 0 && errno == EINTR);
     if (done < 0)
         return error_errno(err, "%s", r->name);
