@@ -29,7 +29,9 @@ const char *const ledger_migrations[] = {
     " next_at INTEGER NOT NULL, filter TEXT NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;"
     "CREATE INDEX waiting_next ON waiting (next_at)",
     "ALTER TABLE pickup ADD COLUMN recipients TEXT NOT NULL DEFAULT '';"
-    "CREATE INDEX badmail_held_at ON badmail (at) WHERE state = 0",
+    /* With state, which is 0 in all of it: SQLite counts in the index alone only then. */
+    "CREATE INDEX badmail_held_at ON badmail (at, entered, state) WHERE state = 0;"
+    "CREATE INDEX badmail_settled ON badmail (state, id) WHERE state > 0",
     NULL,
 };
 static_assert(BADMAIL_HELD == 0, "the partial indexes say so: 0, and all others above it");
@@ -282,8 +284,10 @@ void ledger_each_in_state(struct db *db, enum badmail_state state, const char *a
                           ledger_badmail_fn *fn, void *arg)
 {
     sqlite3_stmt *st = db_query(
-        db, "SELECT " BADMAIL_COLUMNS " FROM badmail WHERE state = ?1 AND id > ?2 ORDER BY id",
-        DB_INT(state), DB_TEXT(after));
+        db,
+        "SELECT " BADMAIL_COLUMNS " FROM badmail WHERE state = ?1 AND state > 0 AND id > ?2"
+        " ORDER BY id",
+        DB_INT(state), DB_TEXT(after)); /* "> 0": badmail_settled, not all that is held */
     each_row(db, st, fn, arg);
 }
 

@@ -96,7 +96,7 @@ int64_t ledger_held_count(struct db *db);
  * not change the ledger. */
 typedef bool ledger_badmail_fn(void *arg, const struct badmail *b);
 void ledger_each_held(struct db *db, const char *after, ledger_badmail_fn *fn, void *arg);
-/* The same for those in another state. */
+/* The same for those in another state than held. */
 void ledger_each_in_state(struct db *db, enum badmail_state state, const char *after,
                           ledger_badmail_fn *fn, void *arg);
 /* Held messages that have entered, quarantined from `from` on and before `to`, the oldest first, at

@@ -79,12 +79,141 @@ static void the_first_schema_is_brought_up(void **state)
     db_close(db);
 }
 
+/* Up to the schema before the last: what is held, and a replay under way, stay what they were. */
+static void the_schema_before_is_brought_up(void **state)
+{
+    struct fixture *f = *state;
+    struct error err;
+    struct badmail b;
+    struct envelope_list to = {.count = 0};
+    const char *const before[] = {ledger_migrations[0], ledger_migrations[1], ledger_migrations[2],
+                                  NULL};
+    struct db *db = db_open(f->scratch->dir, "old", before, &err);
+    assert_non_null(db);
+    db_run(db,
+           "INSERT INTO badmail (id, account, sender, recipients, subject, size, at, decided_by,"
+           " reason, state, changed_at, entered, report)"
+           " VALUES ('A', 'sales', 'a@x.example', '[\"b@corp.example\"]', 'hello', 7, 1000,"
+           " 'rspamd', 'spam', 0, 1000, 1, '[{\"filter\": \"rspamd\"}]')");
+    db_run(db,
+           "INSERT INTO badmail (id, account, sender, recipients, subject, size, at, decided_by,"
+           " reason, state, changed_at) VALUES ('B', '', '', '[]', '', 1, 1, 'relay', '', 2, 1)");
+    db_run(db, "INSERT INTO pickup (id, name, state, at, replay) VALUES ('C', 'A.eml', 1, 1, 1)");
+    db_close(db);
+    db = db_open(f->scratch->dir, "old", ledger_migrations, &err);
+    assert_non_null(db);
+    assert_true(ledger_badmail(db, "A", &b));
+    assert_true(b.entered);
+    assert_string_equal(b.subject, "hello");
+    assert_string_equal(b.recipients.items[0], "b@corp.example");
+    assert_non_null(strstr(b.report, "rspamd"));
+    ledger_badmail_free(&b);
+    assert_int_equal(ledger_held_between(db, 1000, 1001), 1);
+    assert_int_equal(ledger_held_between(db, 0, 1000), 0);
+    assert_true(ledger_drop_is_replay(db, "C"));
+    assert_false(ledger_drop_recipients(db, "C", &to)); /* to whom it was for */
+    assert_true(envelope_list_add(&to, "new@other.example"));
+    ledger_drop_redirect(db, "C", &to);
+    envelope_list_free(&to);
+    assert_true(ledger_drop_recipients(db, "C", &to));
+    assert_int_equal(to.count, 1);
+    envelope_list_free(&to);
+    db_close(db);
+}
+
+/* --- work --- */
+
+/* The statement whose text begins like this, among those that were prepared. */
+static sqlite3_stmt *statement(struct db *db, const char *with)
+{
+    sqlite3_stmt *any = db_query(db, "SELECT 1"), *st = NULL;
+    sqlite3 *handle = sqlite3_db_handle(any);
+    db_done(any);
+    while ((st = sqlite3_next_stmt(handle, st)) != NULL)
+        if (strstr(sqlite3_sql(st), with) != NULL)
+            return st;
+    fail_msg("no statement with %s", with);
+    return NULL;
+}
+
+/* How many steps SQLite's machine took for it since the last time. */
+static int work(struct db *db, const char *with)
+{
+    return sqlite3_stmt_status(statement(db, with), SQLITE_STMTSTATUS_VM_STEP, 1);
+}
+
+static bool count_rows(void *arg, const struct badmail *b)
+{
+    (void)b;
+    ++*(int *)arg;
+    return true;
+}
+
+static void fill(struct fixture *f, int from, int to)
+{
+    char id[16];
+    db_begin(f->d.db);
+    for (int i = from; i < to; i++) {
+        (void)snprintf(id, sizeof id, "P%06d", i);
+        hold(f, id, i);
+        ledger_badmail_entered(f->d.db, id);
+    }
+    db_commit(f->d.db);
+}
+
+/* The few among the many: what is held may be a million. */
+static void other_states_cost_what_they_are(void **state)
+{
+    struct fixture *f = *state;
+    int seen = 0;
+    fill(f, 0, 3000);
+    ledger_badmail_set(f->d.db, "P000007", BADMAIL_EXPIRED, NULL);
+    ledger_badmail_set(f->d.db, "P002999", BADMAIL_EXPIRED, NULL);
+    ledger_badmail_set(f->d.db, "P001000", BADMAIL_DELETED, NULL);
+    ledger_each_in_state(f->d.db, BADMAIL_EXPIRED, "", count_rows, &seen);
+    assert_int_equal(seen, 2);
+    assert_true(work(f->d.db, "state > 0 AND id >") < 300);
+    ledger_each_in_state(f->d.db, BADMAIL_EXPIRED, "P000007", count_rows, &seen);
+    assert_int_equal(seen, 3);
+}
+
+static void the_oldest_are_found_first(void **state)
+{
+    struct fixture *f = *state;
+    int seen = 0;
+    fill(f, 0, 3000);
+    ledger_each_held_between(f->d.db, 0, 2500, 5, count_rows, &seen);
+    assert_int_equal(seen, 5);
+    assert_true(work(f->d.db, "ORDER BY at, id LIMIT") < 500);
+    assert_int_equal(ledger_held_between(f->d.db, 100, 2500), 2400);
+    assert_int_equal(ledger_held_between(f->d.db, 2999, 5000), 1);
+}
+
+/* Rows carry reports, so that to read each would be to read all of the file. */
+static void counting_reads_no_rows(void **state)
+{
+    struct fixture *f = *state;
+    char plan[400] = "";
+    (void)ledger_held_between(f->d.db, 0, 1);
+    sqlite3_stmt *counting = statement(f->d.db, "count(*) FROM badmail WHERE state = 0 AND"), *st;
+    (void)snprintf(plan, sizeof plan, "EXPLAIN QUERY PLAN %s", sqlite3_sql(counting));
+    assert_int_equal(sqlite3_prepare_v2(sqlite3_db_handle(counting), plan, -1, &st, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(st), SQLITE_ROW);
+    assert_non_null(strstr((const char *)sqlite3_column_text(st, 3), "COVERING INDEX"));
+    (void)sqlite3_finalize(st);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         fixture_test(outcome_follows_the_file),
         fixture_test(pruning_leaves_what_is_held),
         fixture_test(the_first_schema_is_brought_up),
+        fixture_test(the_schema_before_is_brought_up),
+        fixture_test(other_states_cost_what_they_are),
+        fixture_test(the_oldest_are_found_first),
+        fixture_test(counting_reads_no_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
