@@ -11,8 +11,8 @@
 #define ROWS_MAX      1000
 #define SOON          (7 * CLOCK_DAY)
 #define SINCE_DEFAULT CLOCK_DAY
-#define TEXT_MAX      (28 * 1024) /* in an answer, where JSON may double it */
-#define MAIL_MAX      (512 * 1024)
+#define TEXT_MAX      (24 * 1024) /* in an answer, where JSON may double it */
+#define MAIL_MAX      (1024 * 1024)
 #define WORD_MAX      74 /* octets of a sender, subject, reason, so that a line has 80 */
 
 /* --- rows --- */
@@ -67,12 +67,12 @@ static gint by_group(gconstpointer a, gconstpointer b)
     return order != 0 ? order : strcmp(first->id, second->id);
 }
 
+/* The oldest first. */
 static GPtrArray *rows_between(const struct hygiene *h, enum digest_group by, int64_t from,
                                int64_t to)
 {
     struct gather gather = {by, g_ptr_array_new_with_free_func(row_free)};
     ledger_each_held_between(h->d->db, from, to, ROWS_MAX, gather_row, &gather);
-    g_ptr_array_sort(gather.rows, by_group);
     return gather.rows;
 }
 
@@ -120,12 +120,14 @@ static guint write_all_fresh(const struct hygiene *h, struct digest *digest, con
 {
     char *replay = command(h, "replay");
     const char *what = digest->by == DIGEST_BY_ACCOUNT ? "account" : "decided by";
+    size_t most = digest->expiring > 0 ? digest->most / 2 : digest->most;
     guint i = 0, group_end = 0;
-    for (; i < rows->len && digest->text->len < digest->most; i++) {
+    for (; i < rows->len && digest->text->len < most; i++) {
         const struct row *row = rows->pdata[i];
         if (i == group_end) {
             size_t n = group_size(rows, i);
-            g_string_append_printf(digest->text, "\n%s %s: %zu\n", what, row->group, n);
+            g_string_append_printf(digest->text, "\n%s %s: %s%zu\n", what, row->group,
+                                   digest->fresh > rows->len ? "at least " : "", n);
             group_end = i + (guint)n;
         }
         write_fresh(digest->text, row, replay);
@@ -147,12 +149,10 @@ static void date_of(int64_t at, char *buf, size_t size)
     (void)snprintf(buf, size, "%.10s %.5s UTC", clock_text(at, text), text + 11);
 }
 
-static void fresh_part(const struct hygiene *h, struct digest *digest)
+static void fresh_part(const struct hygiene *h, struct digest *digest, int64_t now)
 {
-    int64_t now = clock_now();
     char date[40], hours[64];
     date_of(digest->since, date, sizeof date);
-    digest->fresh = ledger_held_between(h->d->db, digest->since, now + 1);
     if (digest->fresh == 0) {
         g_string_append_printf(digest->text,
                                "Nothing that came into quarantine since %s is there.\n", date);
@@ -161,6 +161,7 @@ static void fresh_part(const struct hygiene *h, struct digest *digest)
     g_string_append_printf(digest->text, "%lld message%s came into quarantine since %s.\n",
                            (long long)digest->fresh, digest->fresh == 1 ? "" : "s", date);
     GPtrArray *rows = rows_between(h, digest->by, digest->since, now + 1);
+    g_ptr_array_sort(rows, by_group);
     guint written = write_all_fresh(h, digest, rows);
     g_ptr_array_unref(rows);
     (void)snprintf(hours, sizeof hours, "list --newer %lldh",
@@ -168,20 +169,24 @@ static void fresh_part(const struct hygiene *h, struct digest *digest)
     write_rest(digest->text, digest->fresh - written, command(h, hours));
 }
 
-static void expiring_part(const struct hygiene *h, struct digest *digest)
+/* How long ahead of its removal a message is named. */
+static int64_t soon(const struct hygiene *h)
 {
-    int64_t keep = h->d->conf->hygiene.badmail_keep, now = clock_now();
-    int64_t soon = MIN(SOON, keep / 2), before = now - keep + soon;
-    digest->expiring = ledger_held_between(h->d->db, 0, before);
+    return MIN(SOON, h->d->conf->hygiene.badmail_keep / 2);
+}
+
+static void expiring_part(const struct hygiene *h, struct digest *digest, int64_t now)
+{
+    int64_t keep = h->d->conf->hygiene.badmail_keep, before = now - keep + soon(h);
     if (digest->expiring == 0)
         return;
     char in[32], older[64];
-    span(soon, in, sizeof in);
+    span(soon(h), in, sizeof in);
     g_string_append_printf(digest->text, "\nWithin %s hygiene.badmail-keep will remove %lld:\n", in,
                            (long long)digest->expiring);
     GPtrArray *rows = rows_between(h, DIGEST_BY_REASON, 0, before);
     guint i = 0;
-    for (; i < rows->len && digest->text->len < 2 * digest->most; i++) {
+    for (; i < rows->len && digest->text->len < digest->most; i++) {
         const struct row *row = rows->pdata[i];
         int64_t left = row->at + keep - now;
         span(left > 0 ? left : 0, in, sizeof in);
@@ -190,7 +195,7 @@ static void expiring_part(const struct hygiene *h, struct digest *digest)
     }
     g_ptr_array_unref(rows);
     (void)snprintf(older, sizeof older, "list --older %lldh",
-                   (long long)((keep - soon) / CLOCK_HOUR));
+                   (long long)((keep - soon(h)) / CLOCK_HOUR));
     write_rest(digest->text, digest->expiring - i, command(h, older));
 }
 
@@ -202,9 +207,13 @@ void digest_write(const struct hygiene *h, struct digest *digest)
         {"To send it to others:", "replay ID --to ADDR"},
         {"To remove one:", "delete ID"},
     };
+    int64_t now = clock_now();
     digest->text = g_string_new(NULL);
-    fresh_part(h, digest);
-    expiring_part(h, digest);
+    digest->fresh = ledger_held_between(h->d->db, digest->since, now + 1);
+    digest->expiring =
+        ledger_held_between(h->d->db, 0, now - h->d->conf->hygiene.badmail_keep + soon(h));
+    fresh_part(h, digest, now);
+    expiring_part(h, digest, now);
     if (digest->fresh + digest->expiring == 0)
         return;
     g_string_append_c(digest->text, '\n');
@@ -233,6 +242,7 @@ static bool read_request(const json_t *request, struct digest *digest, struct er
     if (by != NULL && strcmp(by, "account") != 0 && strcmp(by, "reason") != 0)
         return error_set(err, ERROR_USAGE, "by: expected account or reason");
     digest->since = clock_now() - (since != NULL ? json_integer_value(since) : SINCE_DEFAULT);
+    digest->since = MAX(digest->since, 0); /* no date would have room for what is before */
     digest->by = by != NULL && strcmp(by, "reason") == 0 ? DIGEST_BY_REASON : DIGEST_BY_ACCOUNT;
     return true;
 }

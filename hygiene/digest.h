@@ -11,7 +11,8 @@ enum digest_group { DIGEST_BY_ACCOUNT, DIGEST_BY_REASON };
 struct digest {
     int64_t since; /* ms since 1970 */
     enum digest_group by;
-    size_t most;             /* octets of text; what is left out is counted */
+    size_t most;             /* octets of text, and some for a last row and hints; what is left
+                                out is counted */
     GString *text;           /* lines that end in LF, each fit for a terminal */
     int64_t fresh, expiring; /* messages */
 };
