@@ -115,10 +115,10 @@ static void add_preview(json_t *reply, const struct mimelook *look, const struct
     if (part != NULL) {
         lines = preview_lines(look, part);
         (void)json_object_set_new(reply, "preview_of", shown_text(part->type, NAME_MAX_BYTES));
-    } else if (look->count == 0) {
+    } else if (look->count == 0 && top->bytes != NULL) {
         lines = preview_raw(top->bytes + top->header, top->len - top->header);
     } else {
-        lines = json_array(); /* nothing in it is text */
+        lines = json_array(); /* nothing in it is text, or can be read */
     }
     (void)json_object_set_new(reply, "preview", lines);
     if (look->cut != NULL)
@@ -130,11 +130,10 @@ static void add_preview(json_t *reply, const struct mimelook *look, const struct
 static void add_content(json_t *reply, struct message_reader *r)
 {
     struct error err;
-    struct form_top top;
+    struct form_top top = {.bytes = NULL};
     struct mimelook look;
-    if (!form_read_top(r, &top, &err))
-        return;
-    add_headers(reply, &top);
+    if (form_read_top(r, &top, &err))
+        add_headers(reply, &top);
     if (message_rewind(r, &err) && mimelook_read(r, &look, &err)) {
         add_preview(reply, &look, &top);
         mimelook_free(&look);

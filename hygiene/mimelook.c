@@ -36,8 +36,15 @@ struct walk {
     struct mimelook *look;
     GByteArray *bytes;
     int64_t deadline;
-    size_t parsed, fields, field_bytes;
+    size_t fields, field_bytes;
 };
+
+static int64_t patience = TIME_MAX;
+
+void mimelook_patience_for_test(int64_t ms)
+{
+    patience = ms < 0 ? TIME_MAX : ms;
+}
 
 static void cut(struct walk *walk, const char *why)
 {
@@ -58,7 +65,7 @@ static bool enough(struct walk *walk)
 {
     if (walk->fields > FIELDS_MAX || walk->field_bytes > FIELD_BYTES_MAX)
         cut(walk, cut_fields);
-    else if (walk->parsed > PARSED_BYTES_MAX || clock_monotonic() > walk->deadline)
+    else if (walk->look->parsed > PARSED_BYTES_MAX || clock_monotonic() >= walk->deadline)
         cut(walk, cut_time);
     else
         return false;
@@ -71,7 +78,7 @@ static ssize_t bounded_read(GMimeStream *stream, char *buf, size_t len)
     if (enough(walk))
         return 0;
     ssize_t n = plain_class->read(stream, buf, MIN(len, READ_BYTES));
-    walk->parsed += n > 0 ? (size_t)n : 0;
+    walk->look->parsed += n > 0 ? (size_t)n : 0;
     return n;
 }
 
@@ -112,10 +119,25 @@ static void on_field(GMimeParser *parser, const char *name, const char *value, g
     walk->field_bytes += strlen(name) + strlen(value);
 }
 
+/* Behind the line of mbox that a message may begin with, which is no field, and for lack of which
+ * GMime would see none in it. */
+static gint64 behind_mbox_line(const struct walk *walk, gint64 start, gint64 end)
+{
+    const char *at = (const char *)walk->bytes->data + start;
+    size_t len = (size_t)(end - start), from = len > 0 && *at == '>' ? 6 : 5;
+    if (len < from || g_ascii_strncasecmp(at + from - 5, "From ", 5) != 0)
+        return start;
+    const char *lf = memchr(at, '\n', len), *word = at + from;
+    while (lf != NULL && (*word == ' ' || *word == '\t'))
+        word++;
+    return lf != NULL && *word != ':' ? start + (lf + 1 - at) : start; /* "From : a@x.example" */
+}
+
 /* The tree of bytes[start..end), its header section included; NULL when there is none to see. */
 static GMimeObject *parse(struct walk *walk, gint64 start, gint64 end)
 {
     struct bounded_stream *bounded = g_object_new(bounded_type(), NULL);
+    start = behind_mbox_line(walk, start, end);
     GMimeStream *stream = (GMimeStream *)bounded;
     bounded->walk = walk;
     g_mime_stream_mem_set_byte_array(&bounded->mem, walk->bytes);
@@ -301,7 +323,7 @@ static void take_apart(struct walk *walk)
 bool mimelook_read(struct message_reader *r, struct mimelook *look, struct error *err)
 {
     *look = (struct mimelook){.bytes = NULL};
-    struct walk walk = {.look = look, .deadline = clock_monotonic() + TIME_MAX};
+    struct walk walk = {.look = look, .deadline = clock_monotonic() + patience};
     if (!read_bytes(r, &walk, err)) {
         mimelook_free(look);
         return false;

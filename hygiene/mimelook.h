@@ -28,11 +28,15 @@ struct mimelook {
     struct mimelook_part *parts; /* in their order, from outside inwards */
     size_t count;
     const char *cut; /* a sentence; NULL: all was seen */
+    size_t parsed;   /* octets that went through a parser, what lies in messages once a level */
 };
 
 /* Looks at what r gives from here on. A damaged file is looked at as far as it goes. False: it
  * can't be read. */
 MUST_CHECK bool mimelook_read(struct message_reader *r, struct mimelook *look, struct error *err);
 void mimelook_free(struct mimelook *look); /* what it holds */
+
+/* For tests: how long a look may take, in ms; negative: the usual time. */
+void mimelook_patience_for_test(int64_t ms);
 
 #endif
