@@ -92,7 +92,7 @@ static void take_tag(struct reduce *r)
     size_t len = 0;
     while (name + len < r->end && g_ascii_isalnum(name[len]))
         len++;
-    if (len == 0) { /* "a < b" */
+    if (len == 0 || g_ascii_isdigit(*name)) { /* "a < b", "<3" */
         put(r, *r->at++);
         return;
     }
@@ -170,6 +170,8 @@ char *htmltext_reduce(const char *html, size_t len, size_t *n)
             put(&r, (char)(strchr(" \t\r\n", *r.at) != NULL && *r.at != '\0' ? ' ' : *r.at)),
                 r.at++;
     }
+    while (r.n > 0 && r.out[r.n - 1] == ' ')
+        r.n--;
     r.out[r.n] = '\0';
     *n = r.n;
     return r.out;

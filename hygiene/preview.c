@@ -1,10 +1,12 @@
-/* See preview.h. GMime decodes; a charset that nobody knows, or that is a lie, leaves octets that
- * come out escaped. */
+/* See preview.h. A charset that nobody knows, or that is a lie, leaves octets that come out
+ * escaped. */
 #include "hygiene/preview.h"
 #include "hygiene/htmltext.h"
 #include "lib/log.h"
+#include <errno.h>
 #include <glib.h>
 #include <gmime/gmime.h>
+#include <iconv.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,12 +37,6 @@ const struct mimelook_part *preview_part(const struct mimelook *look)
 
 /* --- its text --- */
 
-static void add_filter(GMimeStream *stream, GMimeFilter *filter)
-{
-    g_mime_stream_filter_add(GMIME_STREAM_FILTER(stream), filter);
-    g_object_unref(filter);
-}
-
 /* A name such as mail has; anything else is no business of iconv_open's, which loads modules. */
 static bool is_charset_name(const char *name)
 {
@@ -51,14 +47,39 @@ static bool is_charset_name(const char *name)
     return n > 0 && n <= 40;
 }
 
-static void add_filters(GMimeStream *stream, const struct mimelook_part *part)
+/* How many octets are passed over when they make no sense. */
+static size_t unit_of(const char *charset)
 {
-    add_filter(stream, g_mime_filter_basic_new((GMimeContentEncoding)part->encoding, FALSE));
-    if (!is_charset_name(part->charset) || g_ascii_strcasecmp(part->charset, "utf-8") == 0)
-        return;
-    GMimeFilter *charset = g_mime_filter_charset_new(part->charset, "utf-8");
-    if (charset != NULL)
-        add_filter(stream, charset);
+    return g_ascii_strncasecmp(charset, "utf-16", 6) == 0   ? 2
+           : g_ascii_strncasecmp(charset, "utf-32", 6) == 0 ? 4
+                                                            : 1;
+}
+
+/* Takes text over. What the charset does not have, since it is a lie, stays as it is. */
+static GByteArray *in_utf8(GByteArray *text, const char *charset)
+{
+    iconv_t cd = is_charset_name(charset) && g_ascii_strcasecmp(charset, "utf-8") != 0
+                     ? g_mime_iconv_open("utf-8", charset)
+                     : (iconv_t)-1;
+    if (cd == (iconv_t)-1)
+        return text;
+    GByteArray *converted = g_byte_array_new();
+    char *from = (char *)text->data;
+    size_t left = text->len;
+    for (bool more = true; more;) {
+        char piece[4096], *to = piece;
+        size_t room = sizeof piece;
+        more = left > 0; /* behind the last octet, what the converter has kept back */
+        bool done = iconv(cd, more ? &from : NULL, &left, &to, &room) != (size_t)-1;
+        size_t odd = more && !done && errno != E2BIG ? MIN(unit_of(charset), left) : 0;
+        g_byte_array_append(converted, (guint8 *)piece, (guint)(to - piece));
+        g_byte_array_append(converted, (guint8 *)from, (guint)odd);
+        from += odd;
+        left -= odd;
+    }
+    g_mime_iconv_close(cd);
+    g_byte_array_unref(text);
+    return converted;
 }
 
 static GByteArray *decode(const struct mimelook *look, const struct mimelook_part *part)
@@ -66,14 +87,16 @@ static GByteArray *decode(const struct mimelook *look, const struct mimelook_par
     size_t len = MIN(part->end - part->start, RAW_MAX);
     GMimeStream *raw = g_mime_stream_mem_new_with_buffer(look->bytes + part->start, len);
     GMimeStream *filtered = g_mime_stream_filter_new(raw), *out = g_mime_stream_mem_new();
+    GMimeFilter *basic = g_mime_filter_basic_new((GMimeContentEncoding)part->encoding, FALSE);
     GByteArray *text = g_byte_array_new();
-    add_filters(filtered, part);
+    g_mime_stream_filter_add(GMIME_STREAM_FILTER(filtered), basic);
     g_mime_stream_mem_set_byte_array(GMIME_STREAM_MEM(out), text);
     (void)g_mime_stream_write_to_stream(filtered, out);
+    g_object_unref(basic);
     g_object_unref(out);
     g_object_unref(filtered);
     g_object_unref(raw);
-    return text;
+    return in_utf8(text, part->charset);
 }
 
 /* --- lines --- */

@@ -64,7 +64,7 @@ static void a_line_of_mbox(void **state)
         "from a@x.example\r\n",
         ">From a@x.example Mon May  2 16:07:05 2005\n",
         "From \n",
-        "From : a@x.example\r\n",
+        "From : a@x.example,\r\n b@x.example\r\n",
         "From:a@x.example\r\n",
     };
     for (size_t i = 0; i < COUNT(tops); i++) {
