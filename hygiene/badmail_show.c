@@ -116,7 +116,7 @@ static void add_preview(json_t *reply, const struct mimelook *look, const struct
         lines = preview_lines(look, part);
         (void)json_object_set_new(reply, "preview_of", shown_text(part->type, NAME_MAX_BYTES));
     } else if (look->count == 0 && top->bytes != NULL) {
-        lines = preview_raw(top->bytes + top->header, top->len - top->header);
+        lines = preview_raw(top->bytes, top->len); /* it has no header section */
     } else {
         lines = json_array(); /* nothing in it is text, or can be read */
     }
