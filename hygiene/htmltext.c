@@ -156,6 +156,12 @@ static void take_entity(struct reduce *r)
     r->at = semicolon + 1;
 }
 
+static void put_as_it_is(struct reduce *r, char c)
+{
+    bool blank = c == ' ' || c == '\t' || c == '\r' || c == '\n';
+    put(r, blank ? ' ' : c);
+}
+
 char *htmltext_reduce(const char *html, size_t len, size_t *n)
 {
     struct reduce r = {.at = html, .end = html + len, .out = malloc(len + 1)};
@@ -167,8 +173,7 @@ char *htmltext_reduce(const char *html, size_t len, size_t *n)
         else if (*r.at == '&')
             take_entity(&r);
         else
-            put(&r, (char)(strchr(" \t\r\n", *r.at) != NULL && *r.at != '\0' ? ' ' : *r.at)),
-                r.at++;
+            put_as_it_is(&r, *r.at++);
     }
     while (r.n > 0 && r.out[r.n - 1] == ' ')
         r.n--;
