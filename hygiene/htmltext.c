@@ -159,7 +159,9 @@ static void take_entity(struct reduce *r)
 static void put_as_it_is(struct reduce *r, char c)
 {
     bool blank = c == ' ' || c == '\t' || c == '\r' || c == '\n';
-    put(r, blank ? ' ' : c);
+    if (blank)
+        c = ' ';
+    put(r, c);
 }
 
 char *htmltext_reduce(const char *html, size_t len, size_t *n)
