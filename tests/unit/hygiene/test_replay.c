@@ -29,7 +29,7 @@ static char fresh[ID_SIZE];
 static bool sent_on(struct fixture *f)
 {
     char name[SPOOL_NAME_SIZE];
-    return fixture_exists(f, SPOOL_OUTGOING, spool_name(name, fresh, "eml"));
+    return fixture_exists(f, SPOOL_INCOMING, spool_name(name, fresh, "eml"));
 }
 
 /* Claims it, and keeps the new id in `fresh`. */
@@ -48,7 +48,7 @@ static void replay(struct fixture *f, const char *id, json_t *to)
 static void assert_sent_to(struct fixture *f, const char *replay_of, const char *const *recipients)
 {
     struct error err;
-    struct message_reader *r = message_open(f->h.spool, SPOOL_OUTGOING, fresh, &err);
+    struct message_reader *r = message_open(f->h.spool, SPOOL_INCOMING, fresh, &err);
     assert_non_null(r);
     const struct message_head *head = message_reader_head(r);
     size_t i = 0;
