@@ -93,7 +93,7 @@ static json_t *ask_anyhow(const struct ctl *ctl, const char *daemon, const json_
     struct error err = {0};
     for (;;) {
         json_t *reply =
-            bus_call(ctl->conf->run_dir, daemon, json_deep_copy(request), ANSWER_TIMEOUT, &err);
+            bus_call(ctl->caller, daemon, json_deep_copy(request), ANSWER_TIMEOUT, &err);
         if (reply != NULL)
             return reply;
         if (err.kind != ERROR_MISSING)
@@ -114,7 +114,7 @@ static json_t *ask_running(const struct ctl *ctl, const char *daemon, const json
 {
     struct error err = {0};
     json_t *reply =
-        bus_call(ctl->conf->run_dir, daemon, json_deep_copy(request), ANSWER_TIMEOUT, &err);
+        bus_call(ctl->caller, daemon, json_deep_copy(request), ANSWER_TIMEOUT, &err);
     char start[2 * PATH_MAX];
     if (reply == NULL && err.kind == ERROR_MISSING)
         (void)problem_set(problem, CTL_DOWN,

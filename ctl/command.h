@@ -12,7 +12,8 @@ enum { CTL_DONE = 0, CTL_FAILED = 1, CTL_USAGE = 2, CTL_DOWN = 69 };
 struct ctl {
     const char *conf_file;
     const char *self; /* how to type this program: "popferryctl", with -c FILE where it was given */
-    struct conf *conf; /* NULL for a command with needs_no_conf */
+    struct conf *conf;         /* NULL for a command with needs_no_conf */
+    struct bus_caller *caller; /* so is this */
     bool json;
     bool verbose;
     struct screen screen; /* standard output */

@@ -1,6 +1,7 @@
 /* popferryctl: one command to steer the three daemons. What it can do is the table in commands.c;
  * this file finds the command in it, and gives the help that follows from it. */
 #include "ctl/command.h"
+#include "lib/bus.h"
 #include "lib/log.h"
 #include <limits.h>
 #include <locale.h>
@@ -191,12 +192,14 @@ static int run(const struct command *command, struct args *args)
                                 err.kind == ERROR_MISSING
                                     ? "; popferryctl init makes it, -c FILE names another"
                                     : "");
+        ctl.caller = bus_caller_new(ctl.conf->run_dir);
     }
     int code = command->run(&ctl, args);
     if (code == CTL_USAGE)
         help_usage(stderr, command);
     if (fflush(stdout) != 0 && code == CTL_DONE)
         code = command_fail(CTL_FAILED, "the answer could not be written");
+    bus_caller_free(ctl.caller);
     conf_free(ctl.conf);
     return code;
 }

@@ -77,10 +77,13 @@ MUST_CHECK bool bus_page_add(struct bus_page *page, json_t *item);
 /* The reply {"ok":true,"items":[...],"next":cursor}; "next" is left out when cursor is NULL. */
 json_t *bus_page_end(struct bus_page *page, const char *cursor);
 
-/* For popferryctl: one question, waiting for the answer. Takes over request. Fails with
- * ERROR_MISSING at once when nobody listens, and with ERROR_TEMPORARY when no answer comes in time.
- */
-MUST_CHECK json_t *bus_call(const char *run_dir, const char *peer, json_t *request, int timeout_ms,
+/* For popferryctl: one who asks, and keeps the connection for his next question. */
+struct bus_caller;
+struct bus_caller *bus_caller_new(const char *run_dir);
+void bus_caller_free(struct bus_caller *caller); /* NULL is fine */
+/* One question, waiting for the answer. Takes over request. Fails with ERROR_MISSING at once when
+ * nobody listens, and with ERROR_TEMPORARY when no answer comes in time. */
+MUST_CHECK json_t *bus_call(struct bus_caller *caller, const char *peer, json_t *request, int timeout_ms,
                             struct error *err);
 
 #endif

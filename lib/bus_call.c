@@ -1,4 +1,4 @@
-/* One question from popferryctl, waiting for its answer. ZeroMQ would wait for a peer that is down,
+/* Questions of popferryctl, each waiting for its answer. ZeroMQ would wait for a peer that is down,
  * so that a plain connect(2) finds out first whether anybody listens. */
 #include "lib/bus.h"
 #include <errno.h>
@@ -31,46 +31,107 @@ static bool somebody_listens(const char *path, const char *peer, struct error *e
     return error_errno(err, "%s", path);
 }
 
-static json_t *receive(void *socket, int timeout_ms)
+struct bus_caller {
+    char run_dir[PATH_MAX];
+    char peer[64];  /* whom the socket is connected to */
+    void *context;  /* of ZeroMQ; NULL until it is needed */
+    void *socket;   /* NULL: none */
+    unsigned asked; /* questions so far; the number of the last one */
+};
+
+struct bus_caller *bus_caller_new(const char *run_dir)
+{
+    struct bus_caller *caller = calloc(1, sizeof *caller);
+    if (caller == NULL)
+        abort();
+    (void)snprintf(caller->run_dir, sizeof caller->run_dir, "%s", run_dir);
+    return caller;
+}
+
+static void hang_up(struct bus_caller *caller)
+{
+    if (caller->socket != NULL)
+        (void)zmq_close(caller->socket);
+    caller->socket = NULL;
+}
+
+void bus_caller_free(struct bus_caller *caller)
+{
+    if (caller == NULL)
+        return;
+    hang_up(caller);
+    if (caller->context != NULL)
+        (void)zmq_ctx_term(caller->context);
+    free(caller);
+}
+
+static bool dial(struct bus_caller *caller, const char *path, const char *peer)
+{
+    char where[PATH_MAX + 8];
+    int linger = 0, only_when_connected = 1;
+    if (caller->socket != NULL && strcmp(caller->peer, peer) == 0)
+        return true;
+    hang_up(caller);
+    (void)snprintf(caller->peer, sizeof caller->peer, "%s", peer);
+    (void)snprintf(where, sizeof where, "ipc://%s", path);
+    if (caller->context == NULL)
+        caller->context = zmq_ctx_new();
+    caller->socket = zmq_socket(caller->context, ZMQ_DEALER);
+    (void)zmq_setsockopt(caller->socket, ZMQ_LINGER, &linger, sizeof linger);
+    (void)zmq_setsockopt(caller->socket, ZMQ_IMMEDIATE, &only_when_connected,
+                         sizeof only_when_connected); /* it may have been restarted */
+    return zmq_connect(caller->socket, where) == 0;
+}
+
+static json_t *receive(void *socket, const char *number, int timeout_ms)
 {
     (void)zmq_setsockopt(socket, ZMQ_RCVTIMEO, &timeout_ms, sizeof timeout_ms);
-    zmq_msg_t number, body;
-    (void)zmq_msg_init(&number);
+    zmq_msg_t which, body;
+    (void)zmq_msg_init(&which);
     (void)zmq_msg_init(&body);
     json_t *reply = NULL;
-    if (zmq_msg_recv(&number, socket, 0) >= 0 && zmq_msg_more(&number) &&
-        zmq_msg_recv(&body, socket, 0) >= 0)
+    if (zmq_msg_recv(&which, socket, 0) >= 0 && zmq_msg_more(&which) &&
+        zmq_msg_recv(&body, socket, 0) >= 0 && zmq_msg_size(&which) == strlen(number) &&
+        memcmp(zmq_msg_data(&which), number, strlen(number)) == 0)
         reply = json_loadb(zmq_msg_data(&body), zmq_msg_size(&body), 0, NULL);
     (void)zmq_msg_close(&body);
-    (void)zmq_msg_close(&number);
+    (void)zmq_msg_close(&which);
     return reply;
 }
 
-json_t *bus_call(const char *run_dir, const char *peer, json_t *request, int timeout_ms,
+/* NULL: it gave none; then nothing that comes late can be taken for the answer to another. */
+static json_t *ask(struct bus_caller *caller, const char *path, const char *peer, const char *text,
+                   int timeout_ms)
+{
+    char number[16];
+    (void)snprintf(number, sizeof number, "%u", ++caller->asked);
+    json_t *reply = NULL;
+    if (dial(caller, path, peer) &&
+        zmq_setsockopt(caller->socket, ZMQ_SNDTIMEO, &timeout_ms, sizeof timeout_ms) == 0 &&
+        zmq_send(caller->socket, number, strlen(number), ZMQ_SNDMORE) >= 0 &&
+        zmq_send(caller->socket, text, strlen(text), 0) >= 0)
+        reply = receive(caller->socket, number, timeout_ms);
+    if (reply == NULL)
+        hang_up(caller);
+    return reply;
+}
+
+json_t *bus_call(struct bus_caller *caller, const char *peer, json_t *request, int timeout_ms,
                  struct error *err)
 {
-    char path[PATH_MAX], where[PATH_MAX + 8];
-    (void)snprintf(path, sizeof path, "%s/%s.ctl", run_dir, peer);
-    (void)snprintf(where, sizeof where, "ipc://%s", path);
+    char path[PATH_MAX + 80];
+    (void)snprintf(path, sizeof path, "%s/%s.ctl", caller->run_dir, peer);
     char *text = json_dumps(request, JSON_COMPACT);
     json_decref(request);
     json_t *reply = NULL;
     if (text == NULL || strlen(text) > BUS_MESSAGE_MAX) {
         (void)error_set(err, ERROR_USAGE, "the request is longer than %d bytes", BUS_MESSAGE_MAX);
     } else if (somebody_listens(path, peer, err)) {
-        int linger = 0;
-        void *context = zmq_ctx_new();
-        void *socket = zmq_socket(context, ZMQ_DEALER);
-        (void)zmq_setsockopt(socket, ZMQ_LINGER, &linger, sizeof linger);
-        if (zmq_connect(socket, where) == 0 && zmq_send(socket, "1", 1, ZMQ_SNDMORE) >= 0 &&
-            zmq_send(socket, text, strlen(text), 0) >= 0)
-            reply = receive(socket, timeout_ms);
+        reply = ask(caller, path, peer, text, timeout_ms);
         if (reply == NULL)
             (void)error_set(err, ERROR_TEMPORARY,
                             "%s stopped answering: it listens, but said nothing within %d s", peer,
                             timeout_ms / 1000);
-        (void)zmq_close(socket);
-        (void)zmq_ctx_term(context);
     }
     free(text);
     return reply;

@@ -680,8 +680,8 @@ static void test_socket_modes(void **state)
 struct call {
     const char *dir, *peer;
     json_t *request;
-    int timeout;
-    json_t *reply;
+    int times, timeout;
+    json_t *reply; /* the last one */
     struct error err;
     int done;
 };
@@ -689,7 +689,14 @@ struct call {
 static void *calling(void *arg)
 {
     struct call *call = arg;
-    call->reply = bus_call(call->dir, call->peer, call->request, call->timeout, &call->err);
+    struct bus_caller *caller = bus_caller_new(call->dir);
+    for (int i = 0; i < call->times; i++) {
+        json_decref(call->reply);
+        call->reply =
+            bus_call(caller, call->peer, json_incref(call->request), call->timeout, &call->err);
+    }
+    json_decref(call->request);
+    bus_caller_free(caller);
     __atomic_store_n(&call->done, 1, __ATOMIC_SEQ_CST);
     return NULL;
 }
@@ -708,11 +715,20 @@ static void call_in_thread(struct fixture *f, struct call *call)
 static void test_call(void **state)
 {
     struct fixture *f = *state;
-    struct call call = {.peer = "right", .request = ping(77), .timeout = 5000};
+    struct call call = {.peer = "right", .request = ping(77), .times = 3, .timeout = 5000};
     call_in_thread(f, &call);
     assert_non_null(call.reply);
     assert_int_equal(json_integer_value(json_object_get(call.reply, "n")), 77);
     json_decref(call.reply);
+}
+
+static json_t *call_once(const char *dir, const char *peer, json_t *request, int timeout,
+                         struct error *err)
+{
+    struct bus_caller *caller = bus_caller_new(dir);
+    json_t *reply = bus_call(caller, peer, request, timeout, err);
+    bus_caller_free(caller);
+    return reply;
 }
 
 static void test_call_when_nobody_listens(void **state)
@@ -720,7 +736,7 @@ static void test_call_when_nobody_listens(void **state)
     struct fixture *f = *state;
     struct error err = {0};
     int64_t from = clock_monotonic();
-    assert_null(bus_call(f->scratch->dir, "nobody", ping(1), 60000, &err));
+    assert_null(call_once(f->scratch->dir, "nobody", ping(1), 60000, &err));
     assert_int_equal(err.kind, ERROR_MISSING);
     assert_string_equal(err.text, "nobody is not running");
     /* a socket that a killed daemon left behind */
@@ -729,7 +745,7 @@ static void test_call_when_nobody_listens(void **state)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
     (void)close(fd);
-    assert_null(bus_call(f->scratch->dir, "dead", ping(1), 60000, &err));
+    assert_null(call_once(f->scratch->dir, "dead", ping(1), 60000, &err));
     assert_int_equal(err.kind, ERROR_MISSING);
     assert_true(clock_monotonic() - from < 1000);
 }
@@ -740,7 +756,7 @@ static void test_call_without_answer(void **state)
     struct error err = {0};
     /* it listens, and says nothing: a daemon that hangs */
     int64_t from = clock_monotonic();
-    assert_null(bus_call(f->scratch->dir, "right", ping(1), 200, &err));
+    assert_null(call_once(f->scratch->dir, "right", ping(1), 200, &err));
     assert_int_equal(err.kind, ERROR_TEMPORARY);
     assert_non_null(strstr(err.text, "right stopped answering"));
     assert_in_range(clock_monotonic() - from, 190, 2000);
@@ -753,13 +769,13 @@ static void test_call_too_long(void **state)
     char *much = malloc(BUS_MESSAGE_MAX + 1);
     memset(much, 'm', BUS_MESSAGE_MAX);
     much[BUS_MESSAGE_MAX] = '\0';
-    assert_null(bus_call(f->scratch->dir, "right", json_pack("{s:s}", "x", much), 5000, &err));
+    assert_null(call_once(f->scratch->dir, "right", json_pack("{s:s}", "x", much), 5000, &err));
     assert_int_equal(err.kind, ERROR_USAGE);
     free(much);
     char too_long[200];
     memset(too_long, 'd', sizeof too_long - 1);
     too_long[sizeof too_long - 1] = '\0';
-    assert_null(bus_call(too_long, "right", ping(1), 5000, &err));
+    assert_null(call_once(too_long, "right", ping(1), 5000, &err));
     assert_int_equal(err.kind, ERROR_USAGE);
 }
 

@@ -165,7 +165,9 @@ static void assert_output(struct scratch *s, const char *words)
 static json_t *ask(struct scratch *s, json_t *request)
 {
     struct error err = {0};
-    json_t *reply = bus_call(scratch_path(s, "run"), "unit", request, 5000, &err);
+    struct bus_caller *caller = bus_caller_new(scratch_path(s, "run"));
+    json_t *reply = bus_call(caller, "unit", request, 5000, &err);
+    bus_caller_free(caller);
     if (reply == NULL)
         fail_msg("%s", err.text);
     return reply;
