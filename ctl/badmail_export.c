@@ -4,6 +4,7 @@
 #include "ctl/field.h"
 #include "ctl/listing.h"
 #include "lib/file.h"
+#include "spool/hash.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,9 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PAGE_MAX  49152 /* octets */
-#define HASH_LEN  32
-#define HASH_TEXT (2 * HASH_LEN + 1)
+#define PAGE_MAX 49152 /* octets */
 
 struct export
 {
@@ -22,8 +21,8 @@ struct export
     const json_t *id;
     int fd;
     crypto_generichash_state hash;
-    int64_t done, size;   /* octets; size: of all of it, as the first page says */
-    char said[HASH_TEXT]; /* its BLAKE2b, as the first page says */
+    int64_t done, size;        /* octets; size: of all of it, as the first page says */
+    char said[HASH_TEXT_SIZE]; /* its BLAKE2b, as the first page says */
 };
 
 /* --- the octets --- */
@@ -59,9 +58,9 @@ static bool take_page(struct export *export, const json_t *page, struct problem 
 static bool is_true(struct export *export, struct problem *problem)
 {
     unsigned char hash[HASH_LEN];
-    char text[HASH_TEXT];
+    char text[HASH_TEXT_SIZE];
     (void)crypto_generichash_final(&export->hash, hash, sizeof hash);
-    (void)sodium_bin2hex(text, sizeof text, hash, sizeof hash);
+    (void)hash_text(hash, text);
     return (export->done == export->size && strcmp(text, export->said) == 0) ||
            problem_set(problem, CTL_FAILED,
                        "the message is damaged: its content is not what its preface says");

@@ -21,7 +21,7 @@ struct commit;
 struct commit_item {
     char id[ID_SIZE];
     uint64_t size, listed; /* listed: by LIST; 0: not known */
-    unsigned char hash[MESSAGE_HASH_LEN];
+    unsigned char hash[HASH_LEN];
     uint32_t tag; /* the caller's own */
     uint8_t uidl_len;
     char uidl[255];

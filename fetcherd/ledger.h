@@ -72,7 +72,7 @@ struct ledger_message {
     enum ledger_state state;
     char id[ID_SIZE]; /* "" before it was spooled */
     uint64_t size;
-    unsigned char hash[MESSAGE_HASH_LEN]; /* of the message; zeroes before it was spooled */
+    unsigned char hash[HASH_LEN]; /* of the message; zeroes before it was spooled */
     uint64_t listed; /* its size by LIST when we had its content; 0: not known; LEDGER_DOUBT */
     unsigned attempts;
     int64_t changed; /* when it came into this state; ms since the epoch */

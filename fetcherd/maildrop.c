@@ -294,15 +294,14 @@ void maildrop_known(struct maildrop *m, const struct ledger_message *row)
 }
 
 struct maildrop_loose *maildrop_same(struct maildrop *m, const struct maildrop_item *item,
-                                     uint64_t size,
-                                     const unsigned char hash[static MESSAGE_HASH_LEN])
+                                     uint64_t size, const unsigned char hash[static HASH_LEN])
 {
     for (size_t i = 0; i < m->loose_count; i++) {
         const struct ledger_message *row = &m->loose[i].row;
         bool ours = row->id[0] &&
                     (row->state != LEDGER_GONE || item->nameless ||
                      maildrop_is_own_name(maildrop_loose_uidl(m, &m->loose[i]), row->uidl_len));
-        if (ours && row->size == size && !memcmp(row->hash, hash, MESSAGE_HASH_LEN))
+        if (ours && row->size == size && !memcmp(row->hash, hash, HASH_LEN))
             return &m->loose[i];
     }
     return NULL;

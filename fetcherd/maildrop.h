@@ -124,8 +124,7 @@ struct ledger_message *maildrop_row(const struct maildrop *m, const struct maild
 /* The loose row of a message of this size and hash, if there is one: the listed message is that.
  * What we deleted ourselves is found for a nameless message only; under a UIDL it is new mail. */
 struct maildrop_loose *maildrop_same(struct maildrop *m, const struct maildrop_item *item,
-                                     uint64_t size,
-                                     const unsigned char hash[static MESSAGE_HASH_LEN]);
+                                     uint64_t size, const unsigned char hash[static HASH_LEN]);
 const char *maildrop_loose_uidl(const struct maildrop *m, const struct maildrop_loose *loose);
 /* The row of this id stands for the item from here on, and for no other. */
 void maildrop_taken(struct maildrop *m, uint32_t index, const char *id);

@@ -10,11 +10,11 @@ static json_t *page(const struct message_head *head, uint64_t offset, const unsi
                     size_t n)
 {
     char text[sodium_base64_ENCODED_LEN(PAGE_BYTES, sodium_base64_VARIANT_ORIGINAL)];
-    char hash[MESSAGE_HASH_TEXT_SIZE];
+    char hash[HASH_TEXT_SIZE];
     (void)sodium_bin2base64(text, sizeof text, bytes, n, sodium_base64_VARIANT_ORIGINAL);
     return bus_ok(json_pack("{s:s, s:I, s:I, s:s}", "data", text, "offset", (json_int_t)offset,
                             "size", (json_int_t)head->size, "blake2b",
-                            message_hash_text(head->hash, hash)));
+                            hash_text(head->hash, hash)));
 }
 
 json_t *badmail_answer_export(struct hygiene *h, const json_t *request)

@@ -18,12 +18,6 @@ void message_head_free(struct message_head *head)
     envelope_list_free(&head->recipients);
 }
 
-const char *message_hash_text(const unsigned char hash[static MESSAGE_HASH_LEN],
-                              char text[static MESSAGE_HASH_TEXT_SIZE])
-{
-    return sodium_bin2hex(text, MESSAGE_HASH_TEXT_SIZE, hash, MESSAGE_HASH_LEN);
-}
-
 /* --- writing --- */
 
 struct message_writer {
@@ -67,7 +61,7 @@ struct message_writer *message_create(const struct spool *spool, enum spool_dir 
     w->dir_fd = spool_fd(spool, dir);
     memcpy(w->head.id, head->id, ID_SIZE);
     spool_name(w->name, head->id, suffix);
-    (void)crypto_generichash_init(&w->hash, NULL, 0, MESSAGE_HASH_LEN);
+    (void)crypto_generichash_init(&w->hash, NULL, 0, HASH_LEN);
     w->fd = openat(w->dir_fd, w->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
     if (w->fd >= 0)
         return w;
@@ -96,7 +90,7 @@ bool message_append(struct message_writer *w, const void *bytes, size_t n, struc
 bool message_finish(struct message_writer *w, struct error *err)
 {
     char line[PREFACE_BODY_WIDTH + 1];
-    (void)crypto_generichash_final(&w->hash, w->head.hash, MESSAGE_HASH_LEN);
+    (void)crypto_generichash_final(&w->hash, w->head.hash, HASH_LEN);
     preface_body_line(&w->head, line);
     size_t at = w->preface_len - 2 - PREFACE_BODY_WIDTH;
     if (!w->flushed) {
@@ -247,7 +241,7 @@ struct message_reader *message_open_any(const struct spool *spool, enum spool_di
         abort();
     r->fd = fd;
     (void)snprintf(r->name, sizeof r->name, "%s", name);
-    (void)crypto_generichash_init(&r->hash, NULL, 0, MESSAGE_HASH_LEN);
+    (void)crypto_generichash_init(&r->hash, NULL, 0, HASH_LEN);
     bool ok = read_preface(r, size, err);
     if (ok && r->has_preface && size - (uint64_t)r->body_at != r->head.size)
         ok = error_set(
@@ -289,7 +283,7 @@ const struct message_head *message_reader_head(const struct message_reader *r)
 
 static bool check_end(struct message_reader *r, struct error *err)
 {
-    unsigned char hash[MESSAGE_HASH_LEN];
+    unsigned char hash[HASH_LEN];
     crypto_generichash_state state = r->hash;
     if (r->done != r->head.size)
         return error_set(err, ERROR_PERMANENT,
@@ -415,7 +409,7 @@ bool message_rewind(struct message_reader *r, struct error *err)
         return error_errno(err, "%s", r->name);
     r->done = 0;
     r->top_done = 0;
-    (void)crypto_generichash_init(&r->hash, NULL, 0, MESSAGE_HASH_LEN);
+    (void)crypto_generichash_init(&r->hash, NULL, 0, HASH_LEN);
     return true;
 }
 

@@ -14,12 +14,12 @@
 
 #include "lib/error.h"
 #include "spool/envelope.h"
+#include "spool/hash.h"
 #include "spool/spool.h"
 #include "spool/top.h"
 #include <stdint.h>
 #include <sys/types.h>
 
-#define MESSAGE_HASH_LEN    32
 #define MESSAGE_PREFACE_MAX (512 * 1024)
 
 struct message_head {
@@ -30,12 +30,9 @@ struct message_head {
     char sender[ADDRESS_MAX + 1]; /* without brackets; "" is the null reverse-path */
     struct envelope_list recipients;
     uint64_t size;
-    unsigned char hash[MESSAGE_HASH_LEN];
+    unsigned char hash[HASH_LEN];
 };
 void message_head_free(struct message_head *head); /* what it holds, not itself */
-#define MESSAGE_HASH_TEXT_SIZE (2 * MESSAGE_HASH_LEN + 1)
-const char *message_hash_text(const unsigned char hash[static MESSAGE_HASH_LEN],
-                              char text[static MESSAGE_HASH_TEXT_SIZE]);
 
 /* Writing. The file <head->id>.<suffix> is created in dir with O_EXCL; size and hash of the head
  * are ignored here and found out while writing. Writes are gathered, so a small message costs one

@@ -21,9 +21,9 @@ static_assert(sizeof FIRST - 1 == PREFACE_FIRST_BYTES, "the length that preface.
 
 void preface_body_line(const struct message_head *head, char line[static PREFACE_BODY_WIDTH + 1])
 {
-    char hash[MESSAGE_HASH_TEXT_SIZE], text[PREFACE_BODY_WIDTH + 1];
+    char hash[HASH_TEXT_SIZE], text[PREFACE_BODY_WIDTH + 1];
     (void)snprintf(text, sizeof text, BODY "%llu blake2b=%s", (unsigned long long)head->size,
-                   message_hash_text(head->hash, hash));
+                   hash_text(head->hash, hash));
     (void)snprintf(line, PREFACE_BODY_WIDTH + 1, "%-*s", PREFACE_BODY_WIDTH, text);
 }
 
@@ -161,8 +161,8 @@ static bool read_path(const char *text, bool null_allowed, char out[static ADDRE
 static bool read_body(const char *text, struct message_head *head)
 {
     unsigned long long size;
-    char digits[24], hex[MESSAGE_HASH_TEXT_SIZE];
-    unsigned char hash[MESSAGE_HASH_LEN];
+    char digits[24], hex[HASH_TEXT_SIZE];
+    unsigned char hash[HASH_LEN];
     size_t len;
     if (!take_word(&text, "", digits, sizeof digits) || !read_number(digits, &size) ||
         !take_word(&text, " blake2b=", hex, sizeof hex) || strspn(text, " ") != strlen(text) ||

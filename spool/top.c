@@ -2,7 +2,7 @@
  */
 #include "spool/top.h"
 #include "lib/file.h"
-#include "spool/message.h"
+#include "spool/hash.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
@@ -23,8 +23,8 @@ void top_free(struct top *top)
 /* The hash is of what the line says before it, and of the bytes. */
 static void first_line(const struct top *top, const char *id, char line[static FIRST_MAX])
 {
-    unsigned char hash[MESSAGE_HASH_LEN];
-    char text[MESSAGE_HASH_TEXT_SIZE];
+    unsigned char hash[HASH_LEN];
+    char text[HASH_TEXT_SIZE];
     crypto_generichash_state state;
     int n = snprintf(line, FIRST_MAX, "X-Popferry-Top: 1 id=%s skip=%llu nul=%s size=%zu", id,
                      (unsigned long long)top->skip, top->drop_nul ? "drop" : "keep", top->len);
@@ -32,8 +32,7 @@ static void first_line(const struct top *top, const char *id, char line[static F
     (void)crypto_generichash_update(&state, (const unsigned char *)line, (size_t)n);
     (void)crypto_generichash_update(&state, (const unsigned char *)top->bytes, top->len);
     (void)crypto_generichash_final(&state, hash, sizeof hash);
-    (void)snprintf(line + n, FIRST_MAX - (size_t)n, " blake2b=%s\r\n",
-                   message_hash_text(hash, text));
+    (void)snprintf(line + n, FIRST_MAX - (size_t)n, " blake2b=%s\r\n", hash_text(hash, text));
 }
 
 /* --- writing --- */

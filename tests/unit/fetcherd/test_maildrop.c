@@ -396,8 +396,8 @@ static void test_loose_and_renamed(void **state)
 {
     (void)state;
     struct maildrop m;
-    unsigned char hash[MESSAGE_HASH_LEN] = {1}, other[MESSAGE_HASH_LEN] = {2};
-    unsigned char third[MESSAGE_HASH_LEN] = {3};
+    unsigned char hash[HASH_LEN] = {1}, other[HASH_LEN] = {2};
+    unsigned char third[HASH_LEN] = {3};
     struct ledger_message delivered = row("old", LEDGER_DELIVERED);
     struct ledger_message gone = row("older", LEDGER_GONE), kept = row(" id", LEDGER_GONE);
 

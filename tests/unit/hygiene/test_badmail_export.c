@@ -47,8 +47,8 @@ static void pages_make_the_message(void **state)
 {
     struct fixture *f = *state;
     static char copy[MESSAGE_BYTES + 1];
-    unsigned char hash[MESSAGE_HASH_LEN];
-    char id[ID_SIZE], hex[MESSAGE_HASH_TEXT_SIZE];
+    unsigned char hash[HASH_LEN];
+    char id[ID_SIZE], hex[HASH_TEXT_SIZE];
     size_t len = 0, n = 1;
     int pages = 0;
     put_message(f, id);
@@ -58,7 +58,7 @@ static void pages_make_the_message(void **state)
         assert_true(json_dumpb(page, NULL, 0, JSON_COMPACT) < BUS_MESSAGE_MAX);
         assert_int_equal(json_integer_value(json_object_get(page, "offset")), len);
         assert_int_equal(json_integer_value(json_object_get(page, "size")), MESSAGE_BYTES);
-        assert_string_equal(text_of(page, "blake2b"), message_hash_text(hash, hex));
+        assert_string_equal(text_of(page, "blake2b"), hash_text(hash, hex));
         n = decode(page, copy + len, sizeof copy - len);
         json_decref(page);
     }

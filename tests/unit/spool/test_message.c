@@ -177,8 +177,8 @@ static void test_file(void **state)
     struct stat st;
     assert_int_equal(stat(file_of(f, "incoming", head.id), &st), 0);
     assert_int_equal(st.st_mode & 0137, 0); /* 0640 or stricter */
-    char hash[MESSAGE_HASH_TEXT_SIZE];
-    assert_non_null(strstr(text, message_hash_text(head.hash, hash)));
+    char hash[HASH_TEXT_SIZE];
+    assert_non_null(strstr(text, hash_text(head.hash, hash)));
     free(text);
     message_head_free(&head);
 }
@@ -192,8 +192,8 @@ static void test_known_hashes(void **state)
         {"abc", "bddd813c634239723171ef3fee98579b94964e3bb1cb3e427262c8c068d52319"}};
     for (size_t i = 0; i < COUNT(known); i++) {
         struct message_head head = write_message(f, known[i][0], strlen(known[i][0]), 10, 1);
-        char hash[MESSAGE_HASH_TEXT_SIZE];
-        assert_string_equal(message_hash_text(head.hash, hash), known[i][1]);
+        char hash[HASH_TEXT_SIZE];
+        assert_string_equal(hash_text(head.hash, hash), known[i][1]);
         message_head_free(&head);
     }
 }
