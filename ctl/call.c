@@ -113,8 +113,7 @@ static json_t *ask_running(const struct ctl *ctl, const char *daemon, const json
                            struct problem *problem)
 {
     struct error err = {0};
-    json_t *reply =
-        bus_call(ctl->caller, daemon, json_deep_copy(request), ANSWER_TIMEOUT, &err);
+    json_t *reply = bus_call(ctl->caller, daemon, json_deep_copy(request), ANSWER_TIMEOUT, &err);
     char start[2 * PATH_MAX];
     if (reply == NULL && err.kind == ERROR_MISSING)
         (void)problem_set(problem, CTL_DOWN,

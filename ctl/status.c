@@ -18,8 +18,7 @@ static json_t *ask(const struct ctl *ctl, const char *daemon)
 {
     struct error err = {0};
     char start[2 * PATH_MAX];
-    json_t *reply =
-        bus_call(ctl->caller, daemon, call_request("status"), STATUS_TIMEOUT, &err);
+    json_t *reply = bus_call(ctl->caller, daemon, call_request("status"), STATUS_TIMEOUT, &err);
     if (reply != NULL && field_true(reply, "ok")) {
         json_object_del(reply, "ok");
         json_object_set_new(reply, "up", json_true());
