@@ -45,14 +45,6 @@ static void want_turn(struct copies *c)
     (void)event_add(c->turn, &now);
 }
 
-static bool in_flight(const struct copies *c)
-{
-    for (size_t i = 0; i < COPIES_LARGE; i++)
-        if (c->large[i] != NULL && c->large[i]->syncing)
-            return true;
-    return c->syncing.n > 0;
-}
-
 /* --- one copy --- */
 
 static struct copy *copy_new(struct copies *c, const char *id)
@@ -186,14 +178,6 @@ static void batch_failed(struct copies *c, const struct batch *batch, int failed
     }
 }
 
-static void told_of_sync(struct copies *c)
-{
-    if (!c->stopping)
-        want_turn(c);
-    else if (!in_flight(c))
-        c->user->stopped(c->arg);
-}
-
 static void on_batch_synced(void *arg, int failed_errno)
 {
     struct copies *c = arg;
@@ -206,7 +190,7 @@ static void on_batch_synced(void *arg, int failed_errno)
             message_writer_free(batch.writers[i]);
         c->user->synced(c->arg, batch.is, batch.n);
     }
-    told_of_sync(c);
+    want_turn(c);
 }
 
 static void gather(struct copy *copy)
@@ -250,7 +234,7 @@ static void on_large_synced(void *arg, int failed_errno)
     } else if (c->stopping) {
         abandon(copy);
     }
-    told_of_sync(c);
+    want_turn(c);
 }
 
 /* Synced every now and then, so that no mass of data gathers that stops the disk, and with it the
@@ -420,11 +404,10 @@ static void abandon_all(struct copies *c, bool also_syncing)
     c->gathered.n = 0;
 }
 
-bool copies_stop(struct copies *c)
+void copies_stop(struct copies *c)
 {
     c->stopping = true;
     abandon_all(c, false);
-    return !in_flight(c);
 }
 
 void copies_free(struct copies *c)

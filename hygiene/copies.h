@@ -29,7 +29,6 @@ enum copies_failure {
 struct copies_user {
     void (*synced)(void *arg, const struct copied *done, size_t n); /* ID.new and its name are */
     void (*failed)(void *arg, const char *id, enum copies_failure how, const char *why);
-    void (*stopped)(void *arg); /* behind copies_stop: nothing is in flight any more */
 };
 
 struct copies;
@@ -42,7 +41,7 @@ size_t copies_waiting(const struct copies *c); /* added, and not begun */
 size_t copies_open(const struct copies *c);    /* begun, and neither synced nor failed */
 
 /* Begins nothing any more, and abandons what is being copied; what is being synced is told to
- * `synced` yet. True when nothing is, and `stopped` will not come. */
-bool copies_stop(struct copies *c);
+ * `synced` yet. */
+void copies_stop(struct copies *c);
 
 #endif

@@ -16,10 +16,6 @@ struct hygiene {
     struct event *prune;       /* main.c */
 };
 
-/* Begins to end, or goes on with it: the loop ends once neither judge nor pickup has anything in
- * flight. Each of them calls this when it had. */
-void hygiene_stop(struct hygiene *h); /* stop.c */
-
 extern const struct daemon_request control_requests[]; /* control.c */
 
 #endif

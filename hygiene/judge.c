@@ -346,11 +346,10 @@ void judge_retry(struct judge *judge)
     on_recovered(judge);
 }
 
-bool judge_stop(struct judge *judge)
+void judge_stop(struct judge *judge)
 {
-    bool quiet = verdicts_write(judge->verdicts);
+    verdicts_write(judge->verdicts);
     give_up(judge, false);
-    return quiet;
 }
 
 void judge_status(struct judge *judge, json_t *status)

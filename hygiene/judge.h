@@ -17,9 +17,8 @@ void judge_drop(struct judge *judge, const char *id);
 void judge_reload(struct judge *judge);
 /* Filters that are in trouble may be tried at once; who waits has been made due. */
 void judge_retry(struct judge *judge);
-/* Gives up what has no verdict yet. True when no verdict is being written; else hygiene_stop is
- * called behind that. */
-bool judge_stop(struct judge *judge);
+/* Begins to write the verdicts that have come, and gives up what has none yet. */
+void judge_stop(struct judge *judge);
 
 /* Into hygiene's status: filters [..], judging, waiting. */
 void judge_status(struct judge *judge, json_t *status);

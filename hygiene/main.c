@@ -91,9 +91,17 @@ static void reload(struct daemon *d)
     judge_reload(h->judge);
 }
 
+static void on_idle(void *arg)
+{
+    daemon_stopped(arg);
+}
+
 static void stop(struct daemon *d)
 {
-    hygiene_stop(d->state);
+    struct hygiene *h = d->state;
+    judge_stop(h->judge);
+    pickup_stop(h->pickup);
+    syncpool_when_idle(h->sync, on_idle, d);
 }
 
 static void close_state(struct daemon *d)

@@ -323,15 +323,9 @@ static bool recover(struct pickup *p, const char *suffix, void (*fn)(struct pick
     return true;
 }
 
-static void on_stopped(void *arg)
-{
-    struct pickup *p = arg;
-    hygiene_stop(p->h);
-}
-
 struct pickup *pickup_start(struct hygiene *h, struct error *err)
 {
-    static const struct copies_user user = {on_synced, on_failed, on_stopped};
+    static const struct copies_user user = {on_synced, on_failed};
     struct pickup *p = calloc(1, sizeof *p);
     if (p == NULL)
         abort();
@@ -361,10 +355,10 @@ void pickup_free(struct pickup *p)
     free(p);
 }
 
-bool pickup_stop(struct pickup *p)
+void pickup_stop(struct pickup *p)
 {
     pickup_watch_pause(p->watch);
-    return copies_stop(p->copies);
+    copies_stop(p->copies);
 }
 
 /* One of those that have lasted; NULL: there is none. */

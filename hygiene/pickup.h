@@ -20,9 +20,8 @@
 /* Finishes what a crash left, and begins to watch. */
 MUST_CHECK struct pickup *pickup_start(struct hygiene *h, struct error *err);
 void pickup_free(struct pickup *p); /* NULL is fine */
-/* Takes nothing any more, and abandons copies that are under way. True when nothing is being
- * synced; else hygiene_stop is called once it has been. */
-bool pickup_stop(struct pickup *p);
+/* Takes nothing any more, and abandons copies that are under way, but for those being synced. */
+void pickup_stop(struct pickup *p);
 
 /* {"left_alone", "left" (left.h), "waiting", "copying", "put_off", "put_off_why"}. A new reference.
  */

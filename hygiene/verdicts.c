@@ -136,8 +136,6 @@ static void on_synced(void *arg, int failed_errno)
         if (v->batch[i]->verdict == VERDICT_PASS)
             put_off(v->batch[i], strerror(failed_errno));
     commit_batch(v);
-    if (v->h->d->stopping)
-        hygiene_stop(v->h);
 }
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)
@@ -194,11 +192,10 @@ void verdicts_add(struct verdicts *v, struct judgement *j)
     want_turn(v);
 }
 
-bool verdicts_write(struct verdicts *v)
+void verdicts_write(struct verdicts *v)
 {
-    if (!v->syncing && !g_queue_is_empty(&v->done))
+    if (!g_queue_is_empty(&v->done))
         on_turn(-1, 0, v);
-    return !v->syncing;
 }
 
 void verdicts_give_up(struct verdicts *v)

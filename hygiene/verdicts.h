@@ -18,9 +18,8 @@ void verdicts_free(struct verdicts *v);
 
 /* Takes a judgement that is done, until it is written. */
 void verdicts_add(struct verdicts *v, struct judgement *j);
-/* Begins with those that have come; true when no top is being synced. Else, at the end of the
- * daemon, hygiene_stop is called behind that. */
-bool verdicts_write(struct verdicts *v);
+/* Begins with those that have come, as far as none are being written. */
+void verdicts_write(struct verdicts *v);
 /* Lets go of all that are in no batch yet. */
 void verdicts_give_up(struct verdicts *v);
 /* Whether it is in a batch. */

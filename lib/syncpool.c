@@ -26,6 +26,9 @@ struct syncpool {
     struct job *finished, **finished_tail;
     bool ending;
     bool in_callback, freed; /* freed by its own callback: on_wake gives the memory back */
+    size_t under_way;        /* jobs that were not told of yet; the loop's own, as all below */
+    void (*idle)(void *arg);
+    void *idle_arg;
     int wake_fd;
     struct event *wake;
     size_t thread_count;
@@ -95,6 +98,15 @@ static void free_jobs(struct job *job)
     }
 }
 
+static void tell_when_idle(struct syncpool *pool)
+{
+    void (*fn)(void *arg) = pool->idle;
+    if (fn == NULL || pool->under_way > 0)
+        return;
+    pool->idle = NULL;
+    fn(pool->idle_arg);
+}
+
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
@@ -110,9 +122,12 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
     while (job != NULL && !pool->freed) {
         struct job *next = job->next;
         job->fn(job->arg, job->failed_errno);
+        pool->under_way--;
         free(job);
         job = next;
     }
+    if (!pool->freed)
+        tell_when_idle(pool);
     pool->in_callback = false;
     free_jobs(job);
     if (pool->freed)
@@ -181,9 +196,17 @@ void syncpool_run(struct syncpool *pool, const int *fds, size_t n, int last_fd, 
     job->count = n;
     if (n > 0)
         memcpy(job->fds, fds, n * sizeof fds[0]);
+    pool->under_way++;
     (void)pthread_mutex_lock(&pool->mutex);
     *pool->open_tail = job;
     pool->open_tail = &job->next;
     (void)pthread_cond_broadcast(&pool->work);
     (void)pthread_mutex_unlock(&pool->mutex);
+}
+
+void syncpool_when_idle(struct syncpool *pool, void (*fn)(void *arg), void *arg)
+{
+    pool->idle = fn;
+    pool->idle_arg = arg;
+    tell_when_idle(pool);
 }

@@ -23,4 +23,7 @@ void syncpool_free(struct syncpool *pool);
 void syncpool_run(struct syncpool *pool, const int *fds, size_t n, int last_fd, syncpool_fn *fn,
                   void *arg);
 
+/* Calls fn once nothing is under way and all has been told: at once, or behind the last job. */
+void syncpool_when_idle(struct syncpool *pool, void (*fn)(void *arg), void *arg);
+
 #endif

@@ -10,6 +10,7 @@ struct fixture {
     struct syncpool *pool;
     int calls, failed_calls, last_errno;
     int want; /* calls until the loop ends */
+    int idle; /* how many calls there had been; -1: not told */
 };
 
 static int begin(void **state)
@@ -78,6 +79,38 @@ static void test_files_and_directory(void **state)
     for (int i = 0; i < 50; i++)
         (void)close(fds[i]);
     (void)close(dir);
+}
+
+static void on_idle(void *arg)
+{
+    struct fixture *f = arg;
+    f->idle = f->calls;
+}
+
+static void on_synced_once_more(void *arg, int failed_errno)
+{
+    struct fixture *f = arg;
+    on_synced(arg, failed_errno);
+    syncpool_run(f->pool, NULL, 0, -1, on_synced, f);
+}
+
+static void test_idle(void **state)
+{
+    struct fixture *f = *state;
+    f->idle = -1;
+    syncpool_when_idle(f->pool, on_idle, f);
+    assert_int_equal(f->idle, 0); /* at once */
+    syncpool_run(f->pool, NULL, 0, -1, on_synced, f);
+    syncpool_run(f->pool, NULL, 0, -1, on_synced_once_more, f);
+    f->idle = -1;
+    syncpool_when_idle(f->pool, on_idle, f);
+    assert_int_equal(f->idle, -1);
+    wait_for(f, 3);
+    assert_int_equal(f->idle, 3); /* behind the last, and once */
+    f->idle = -1;
+    syncpool_run(f->pool, NULL, 0, -1, on_synced, f);
+    wait_for(f, 4);
+    assert_int_equal(f->idle, -1);
 }
 
 static void test_the_array_is_copied(void **state)
@@ -235,6 +268,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         pool_test(test_files_and_directory),
         pool_test(test_the_array_is_copied),
+        pool_test(test_idle),
         pool_test(test_nothing_to_sync),
         pool_test(test_only_a_directory),
         pool_test(test_failure_anywhere_is_told),
