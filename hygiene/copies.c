@@ -5,9 +5,11 @@
 #include "hygiene/guard.h"
 #include "hygiene/ledger.h"
 #include "lib/log.h"
+#include <fcntl.h>
 #include <glib.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TURN_BYTES (1024 * 1024) /* of small drops */
 
@@ -99,25 +101,58 @@ static void fail(struct copy *copy, const struct error *err)
                     how == COPIES_WRITTEN ? "it was written to while it was copied" : err->text);
 }
 
-/* A replay may have been claimed for others than it was for. Otherwise, whom relayd delivered to
- * already must not get it again: the row of the quarantined original knows who is left. */
-static void set_recipients(struct db *db, const char *id, struct message_head *head)
+static bool is_listed(const struct envelope_list *list, const char *address)
 {
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->items[i], address) == 0)
+            return true;
+    return false;
+}
+
+/* Whom relayd delivered to already must not get it again: the row of the quarantined original knows
+ * who is left. Where the preface lacks one of them, somebody has changed it. */
+static void leave_out_reached(const struct badmail *b, struct message_head *head)
+{
+    struct envelope_list left = {.count = 0};
+    for (size_t i = 0; i < b->recipients.count; i++)
+        if (!is_listed(&head->recipients, b->recipients.items[i]) ||
+            !envelope_list_add(&left, b->recipients.items[i])) {
+            envelope_list_free(&left);
+            return;
+        }
+    if (left.count == 0)
+        return;
+    envelope_list_free(&head->recipients);
+    head->recipients = left;
+}
+
+/* A replay is what lay in quarantine, and no longer does: a copy of that, or what only says so of
+ * itself, is a drop like others. */
+static void know_replay(struct hygiene *h, struct drop *drop)
+{
+    struct message_head *head = &drop->head;
+    char name[SPOOL_NAME_SIZE];
     struct badmail b;
-    struct envelope_list to = {.count = 0};
-    if (ledger_drop_recipients(db, id, &to)) {
-        envelope_list_free(&head->recipients);
-        head->recipients = to;
+    if (head->replay_of[0] == '\0')
+        return;
+    bool lies_there =
+        faccessat(spool_fd(h->spool, SPOOL_BADMAIL), spool_name(name, head->replay_of, "eml"), F_OK,
+                  AT_SYMLINK_NOFOLLOW) == 0;
+    if (lies_there || !ledger_badmail(h->d->db, head->replay_of, &b)) {
+        drop_disown(drop);
         return;
     }
-    if (!ledger_badmail(db, head->replay_of, &b))
-        return;
-    if (b.recipients.count > 0) {
-        struct envelope_list all = head->recipients;
-        head->recipients = b.recipients;
-        b.recipients = all;
-    }
+    leave_out_reached(&b, head);
     ledger_badmail_free(&b);
+}
+
+static void redirect(struct db *db, struct message_head *head)
+{
+    struct envelope_list to = {.count = 0};
+    if (!ledger_drop_recipients(db, head->id, &to))
+        return;
+    envelope_list_free(&head->recipients);
+    head->recipients = to;
 }
 
 static bool open_copy(struct copy *copy, struct error *err)
@@ -127,7 +162,8 @@ static bool open_copy(struct copy *copy, struct error *err)
     (void)ledger_drop(h->d->db, copy->is.id, name);
     if (!drop_open(h->spool, copy->is.id, name, h->d->conf->default_domain, &copy->drop, err))
         return false;
-    set_recipients(h->d->db, copy->is.id, &copy->drop.head);
+    know_replay(h, &copy->drop);
+    redirect(h->d->db, &copy->drop.head);
     memcpy(copy->is.replay_of, copy->drop.head.replay_of, ID_SIZE);
     copy->writer = drop_copy_begin(h->spool, &copy->drop, err);
     return copy->writer != NULL;

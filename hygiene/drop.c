@@ -8,17 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ORIGIN "pickup:"
-
-bool drop_is_origin(const char *origin)
-{
-    return strncmp(origin, ORIGIN, sizeof ORIGIN - 1) == 0;
-}
-
 /* --- envelope --- */
 
-/* "<address>", or "address", perhaps with parameters behind, which are left out. */
-static bool path_of(const char *value, char out[static ADDRESS_MAX + 1])
+/* "<address>", or "address", perhaps with parameters behind, which are left out. One without a
+ * domain gets the default one. */
+static bool path_of(const char *value, const char *default_domain, char out[static ADDRESS_MAX + 1])
 {
     const char *start = value, *end;
     if (*start == '<') {
@@ -28,41 +22,42 @@ static bool path_of(const char *value, char out[static ADDRESS_MAX + 1])
     } else {
         end = start + strcspn(start, " \t");
     }
-    size_t n = (size_t)(end - start);
-    if (n > ADDRESS_MAX)
-        return false;
-    memcpy(out, start, n);
-    out[n] = '\0';
-    return true;
+    bool bare = end > start && memchr(start, '@', (size_t)(end - start)) == NULL;
+    int n = snprintf(out, ADDRESS_MAX + 1, "%.*s%s%s", (int)(end - start), start, bare ? "@" : "",
+                     bare ? default_domain : "");
+    return n >= 0 && n <= ADDRESS_MAX;
 }
 
 static bool bad_line(struct error *err, const char *name, const char *value)
 {
     char shown[128];
-    return error_set(err, ERROR_PERMANENT, "%s: %s: expected an address in <>", name,
-                     log_escape(shown, sizeof shown, value, strlen(value)));
+    return error_set(err, ERROR_PERMANENT, "%s: %s: expected an address such as <you@corp.example>",
+                     name, log_escape(shown, sizeof shown, value, strlen(value)));
 }
 
-static bool take_sender(struct drop *drop, const char *value, struct error *err)
+static bool take_sender(struct drop *drop, const char *value, const char *default_domain,
+                        struct error *err)
 {
     char path[ADDRESS_MAX + 1];
-    if (!path_of(value, path) || !(path[0] == '\0' || address_valid(path)))
+    if (!path_of(value, default_domain, path) || !(path[0] == '\0' || address_valid(path)))
         return bad_line(err, "X-Sender", value);
     memcpy(drop->head.sender, path, sizeof path);
     return true;
 }
 
-static bool take_receiver(struct drop *drop, const char *value, struct error *err)
+static bool take_receiver(struct drop *drop, const char *value, const char *default_domain,
+                          struct error *err)
 {
     char path[ADDRESS_MAX + 1];
-    if (!path_of(value, path) || !address_valid(path))
+    if (!path_of(value, default_domain, path) || !address_valid(path))
         return bad_line(err, "X-Receiver", value);
     return envelope_list_add(&drop->head.recipients, path) ||
            error_set(err, ERROR_PERMANENT, "more than %d recipients", ENVELOPE_RECIPIENTS_MAX);
 }
 
 /* Takes the X-Sender and X-Receiver lines at the top; *found: there were some. */
-static bool take_lines(struct drop *drop, bool *sender, bool *receivers, struct error *err)
+static bool take_lines(struct drop *drop, const char *default_domain, bool *sender, bool *receivers,
+                       struct error *err)
 {
     struct header_walk walk = header_begin(drop->top.bytes, drop->top.header);
     for (struct header_field field; header_next(&walk, &field);) {
@@ -74,8 +69,8 @@ static bool take_lines(struct drop *drop, bool *sender, bool *receivers, struct 
             *receivers = true;
         else
             break;
-        if (!(header_is(&field, "X-Sender") ? take_sender(drop, value, err)
-                                            : take_receiver(drop, value, err)))
+        if (!(header_is(&field, "X-Sender") ? take_sender(drop, value, default_domain, err)
+                                            : take_receiver(drop, value, default_domain, err)))
             return false;
         drop->skip = (size_t)(walk.at - drop->top.bytes);
     }
@@ -92,6 +87,8 @@ static bool take_fields(struct drop *drop, const char *default_domain, struct er
                          ENVELOPE_HEADER_MAX);
     envelope_recipients(drop->top.bytes, drop->top.header, default_domain, &drop->head.recipients,
                         &invalid);
+    if (drop->head.recipients.count == ENVELOPE_RECIPIENTS_MAX && invalid > 0)
+        return error_set(err, ERROR_PERMANENT, "more than %d recipients", ENVELOPE_RECIPIENTS_MAX);
     if (invalid > 0)
         return error_set(err, ERROR_PERMANENT, "%zu addresses in To, Cc or Bcc cannot be used",
                          invalid);
@@ -102,7 +99,7 @@ static bool take_fields(struct drop *drop, const char *default_domain, struct er
 static bool find_envelope(struct drop *drop, const char *default_domain, struct error *err)
 {
     bool sender = false, receivers = false;
-    if (!take_lines(drop, &sender, &receivers, err))
+    if (!take_lines(drop, default_domain, &sender, &receivers, err))
         return false;
     const char *rest = drop->top.bytes + drop->skip;
     size_t len = drop->top.header - drop->skip;
@@ -112,7 +109,8 @@ static bool find_envelope(struct drop *drop, const char *default_domain, struct 
         return error_set(err, ERROR_PERMANENT, "no recipient in X-Receiver, To, Cc or Bcc");
     if (!sender &&
         envelope_reverse_path(rest, len, default_domain, drop->head.sender) == ENVELOPE_NOTHING)
-        return error_set(err, ERROR_PERMANENT, "no usable sender in X-Sender or From");
+        return error_set(err, ERROR_PERMANENT,
+                         "no usable sender in X-Sender, Return-Path, Sender, From or Reply-To");
     return true;
 }
 
@@ -122,11 +120,19 @@ static void take_preface(struct drop *drop)
     struct message_head *head = &drop->head;
     memcpy(head->replay_of, from->id, ID_SIZE);
     memcpy(head->account, from->account, sizeof head->account);
+    memcpy(drop->picked_up, head->origin, sizeof head->origin);
     memcpy(head->origin, from->origin, sizeof head->origin);
     memcpy(head->sender, from->sender, sizeof head->sender);
     for (size_t i = 0; i < from->recipients.count; i++)
         if (!envelope_list_add(&head->recipients, from->recipients.items[i]))
             break;
+}
+
+void drop_disown(struct drop *drop)
+{
+    struct message_head *head = &drop->head;
+    head->replay_of[0] = head->account[0] = '\0';
+    memcpy(head->origin, drop->picked_up, sizeof head->origin);
 }
 
 bool drop_open(const struct spool *spool, const char *id, const char *name,
@@ -135,7 +141,7 @@ bool drop_open(const struct spool *spool, const char *id, const char *name,
     char file[SPOOL_NAME_SIZE], now[CLOCK_TEXT_SIZE], shown[300];
     *drop = (struct drop){0};
     memcpy(drop->head.id, id, ID_SIZE);
-    (void)snprintf(drop->head.origin, sizeof drop->head.origin, ORIGIN "%s at=%s",
+    (void)snprintf(drop->head.origin, sizeof drop->head.origin, "pickup:%s at=%s",
                    log_escape(shown, sizeof shown, name, strlen(name)),
                    clock_text(clock_now(), now));
     drop->reader = message_open_any(spool, SPOOL_OUTGOING, spool_name(file, id, "drop"), err);

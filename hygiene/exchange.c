@@ -85,6 +85,12 @@ static bool pump(struct exchange *x)
 
 /* --- in --- */
 
+/* As far as can be told here: the kernel has taken the last octet of the message. */
+static bool is_all_out(const struct exchange *x)
+{
+    return x->sent && evbuffer_get_length(stream_output(x->stream)) == 0;
+}
+
 static void read_answer(struct exchange *x, size_t len)
 {
     char *text = malloc(len + 1);
@@ -94,6 +100,10 @@ static void read_answer(struct exchange *x, size_t len)
     text[len] = '\0';
     x->plan.read(x->server, text, len, &x->answer);
     free(text);
+    if (x->answer.word == FILTER_CLEAN && !is_all_out(x)) {
+        filter_answer_free(&x->answer);
+        filter_answer_set(&x->answer, FILTER_BROKEN, "it answered before it had the message");
+    }
     end(x);
 }
 

@@ -20,8 +20,8 @@ struct subject {
 static bool sender_usable(const struct subject *s, char *reason, size_t size)
 {
     char path[ADDRESS_MAX + 1];
-    if (s->head->sender[0] != '\0')
-        return true;
+    if (s->head->sender[0] != '\0' || message_is_drop(s->head))
+        return true; /* a drop is not taken without one; its null path is one by intention */
     if (envelope_reverse_path(s->top->bytes, s->top->header, s->conf->default_domain, path) !=
         ENVELOPE_NOTHING)
         return true; /* Return-Path: <> is the null path by intention */

@@ -1,7 +1,6 @@
 /* Promises: every message comes to a verdict, if only that it has to wait; what a filter could not
  * say is nobody's verdict but the one that hygiene.on-filter-error asks for. */
 #include "hygiene/judgement.h"
-#include "hygiene/drop.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include <stdio.h>
@@ -157,7 +156,7 @@ static void prepare_subject(struct judgement *j)
 /* pickup/ is trusted, and what is replayed has been filtered. */
 static bool is_filtered(const struct message_head *head)
 {
-    return head->replay_of[0] == '\0' && !drop_is_origin(head->origin);
+    return head->replay_of[0] == '\0' && !message_is_drop(head);
 }
 
 static void on_form(struct judgement *j, enum form_result result,

@@ -67,7 +67,7 @@ void bus_caller_free(struct bus_caller *caller)
 
 static bool dial(struct bus_caller *caller, const char *path, const char *peer)
 {
-    char where[PATH_MAX + 8];
+    char where[PATH_MAX + 96];
     int linger = 0, only_when_connected = 1;
     if (caller->socket != NULL && strcmp(caller->peer, peer) == 0)
         return true;

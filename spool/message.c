@@ -13,6 +13,11 @@
 
 #define BUFFER_BYTES 65536
 
+bool message_is_drop(const struct message_head *head)
+{
+    return head->account[0] == '\0';
+}
+
 void message_head_free(struct message_head *head)
 {
     envelope_list_free(&head->recipients);

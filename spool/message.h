@@ -32,6 +32,8 @@ struct message_head {
     uint64_t size;
     unsigned char hash[HASH_LEN];
 };
+/* It came by pickup/: no account fetched it. */
+bool message_is_drop(const struct message_head *head);
 void message_head_free(struct message_head *head); /* what it holds, not itself */
 
 /* Writing. The file <head->id>.<suffix> is created in dir with O_EXCL; size and hash of the head

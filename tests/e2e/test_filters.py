@@ -169,9 +169,9 @@ def test_what_the_filters_are_told(world):
         assert sorted(one.message.removesuffix(b"\r\n") for one in reports) == sorted(messages)
 
 
-def pick_up(ferry, name, text=None):
+def pick_up(ferry, name, text=None, sender="a@origin.example"):
     part = ferry.spool / "pickup" / f"{name}.part"
-    head = b"X-Sender: <a@origin.example>\r\nX-Receiver: <b@corp.example>\r\n"
+    head = f"X-Sender: <{sender}>\r\nX-Receiver: <b@corp.example>\r\n".encode()
     part.write_bytes(head + (text or normalised(simple(name))))
     part.rename(part.with_suffix(".eml"))
 
@@ -238,6 +238,24 @@ def test_a_filter_that_answers_rubbish(world, name, what):
         server.script.clear()
         w.ferry.ctl_ok("retry", "--all")
         assert w.settled().arrived() == [mail("m")]
+
+
+EARLY = {
+    "clamd": b"stream: OK\0",
+    "spamd": b"SPAMD/1.5 0 EX_OK\r\nContent-length: 0\r\nSpam: False ; 0.0 / 5.0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", EARLY)
+def test_a_verdict_before_the_message(world, name):
+    """Who has not read it can't know."""
+    large = mail("large", ("x" * 70 + "\n") * 300_000)
+    with ScriptedFilter({"CONNECT": [EARLY[name], HANG]}) as server:
+        w = world([large], **{name: at(server), f"{name}_size": "100M", f"{name}_timeout": "2s"})
+        event, = wait_for(lambda: w.ferry.events("hygiene", "filter-deferred"), 20, "it to wait")
+        assert w.arrived() == []
+        if name == "clamd":  # spamd's answer ends with the connection
+            assert "before it had the message" in event["reason"]
 
 
 @pytest.mark.parametrize("policy", ["pass", "badmail"])
@@ -388,9 +406,9 @@ def test_rules_of_form(world, rule, mode):
 
 @pytest.mark.parametrize("mode", ["pass", "badmail"])
 def test_rules_of_form_in_pickup(world, mode):
-    """They hold for what is handed in, too; filters are not asked."""
+    """They hold for what is handed in, too; filters are not asked. A null path is one by intention."""
     breaks = {rule: text for rule, text in BREAKS.items() if rule != "bad-sender"}
-    keys = {rule.replace("-", "_"): mode for rule in breaks}
+    keys = {rule.replace("-", "_"): mode for rule in breaks} | {"bad_sender": "badmail"}
     with ScriptedFilter() as server:
         w = world([], start=False, fetch={"message-size": "128K"}, clamd=at(server), **keys)
         w.ferry.start("relayd", "hygiene")
@@ -400,6 +418,7 @@ def test_rules_of_form_in_pickup(world, mode):
             rows = w.ferry.wait_badmail(len(breaks))
             assert {row["decided_by"] for row in rows} == {f"form:{rule}" for rule in breaks}
             w.ferry.ctl_ok("badmail", "replay", *(row["id"] for row in rows))
-        wait_for(lambda: len(w.arrived()) == len(breaks), what="all of them")
-        assert sorted(w.arrived()) == sorted(breaks.values())
+        pick_up(w.ferry, "null", BREAKS["bad-sender"], sender="")
+        wait_for(lambda: len(w.arrived()) == len(BREAKS), what="all of them")
+        assert sorted(w.arrived()) == sorted(BREAKS.values())
         assert not server.asked

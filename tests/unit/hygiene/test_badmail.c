@@ -57,6 +57,23 @@ static void told_when_it_has_entered(void **state)
     assert_outcome(f, "01JD0VSM7N4C2T8RZ5K3W9XQHB", "unknown");
 }
 
+/* Until its new name is on the disk, fetcherd must not hear of it: it would delete the original. */
+static void not_told_without_a_sync(void **state)
+{
+    struct fixture *f = *state;
+    char ids[1][ID_SIZE] = {""};
+    int dir = spool_fd(f->h.spool, SPOOL_BADMAIL), kept = dup(dir);
+    held(f, SPOOL_INCOMING, ids[0]);
+    int path = open(scratch_path(f->scratch, "spool/badmail"), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    assert_true(dup2(path, dir) >= 0); /* rename works, fsync does not */
+    badmail_enter(&f->h, ids, 1, SPOOL_INCOMING);
+    assert_int_equal(spool_find(f->h.spool, ids[0]), SPOOL_BADMAIL);
+    assert_outcome(f, ids[0], "pending");
+    assert_true(dup2(kept, dir) >= 0);
+    (void)close(path);
+    (void)close(kept);
+}
+
 static void start_finds_all(void **state)
 {
     struct fixture *f = *state;
@@ -200,6 +217,7 @@ int main(void)
         fixture_test(told_when_it_has_entered),
         fixture_test(start_finds_all),
         fixture_test(no_start_without_a_sync),
+        fixture_test(not_told_without_a_sync),
         fixture_test(a_thousand_recipients_fit_an_answer),
         fixture_test(replay_of_a_damaged_file_fails),
         fixture_test(a_damaged_claim_goes_back),

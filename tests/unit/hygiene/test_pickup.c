@@ -307,6 +307,105 @@ static void replay_goes_to_those_who_lack_it(void **state)
     stop(f);
 }
 
+/* A held message for "one" and "two", and its bytes with a NUL behind them. */
+static char *held(struct fixture *f, char id[static ID_SIZE])
+{
+    char path[64];
+    size_t n;
+    id[0] = '\0';
+    fixture_message(f, SPOOL_BADMAIL, "eml", id, "a@x.example", mail);
+    struct badmail b;
+    badmail_describe(f->h.spool, SPOOL_BADMAIL, id, "relay", "550 no", &b);
+    ledger_hold(f->d.db, &b);
+    ledger_badmail_free(&b);
+    (void)snprintf(path, sizeof path, "spool/badmail/%s.eml", id);
+    char *bytes = scratch_read(f->scratch, path, &n);
+    bytes = realloc(bytes, n + 1);
+    bytes[n] = '\0';
+    return bytes;
+}
+
+static struct message_reader *the_one_that_is_out(struct fixture *f)
+{
+    struct error err;
+    char id[ID_SIZE] = "";
+    struct spool_scan *scan = spool_scan_begin(f->h.spool, SPOOL_INCOMING, &err);
+    assert_true(spool_scan_next(scan, id));
+    spool_scan_end(scan);
+    struct message_reader *r = message_open(f->h.spool, SPOOL_INCOMING, id, &err);
+    assert_non_null(r);
+    return r;
+}
+
+static void assert_is_drop(struct fixture *f)
+{
+    struct message_reader *r = the_one_that_is_out(f);
+    const struct message_head *head = message_reader_head(r);
+    assert_true(message_is_drop(head));
+    assert_string_equal(head->replay_of, "");
+    assert_int_equal(strncmp(head->origin, "pickup:one.eml", 14), 0);
+    assert_string_equal(head->sender, "a@x.example");
+    assert_int_equal(head->recipients.count, 2);
+    message_close(r);
+}
+
+/* What is copied stays in quarantine, and can be replayed. */
+static void a_copy_of_what_is_held_is_a_drop(void **state)
+{
+    struct fixture *f = *state;
+    char id[ID_SIZE];
+    char *bytes = held(f, id);
+    drop_file(f, "one.eml", bytes);
+    free(bytes);
+    start(f);
+    assert_true(fixture_run(f, one_out));
+    assert_is_drop(f);
+    struct badmail b;
+    assert_true(ledger_badmail(f->d.db, id, &b));
+    assert_int_equal(b.state, BADMAIL_HELD);
+    ledger_badmail_free(&b);
+    stop(f);
+}
+
+static void a_preface_of_nothing_known_is_no_replay(void **state)
+{
+    struct fixture *f = *state;
+    char id[ID_SIZE], name[SPOOL_NAME_SIZE];
+    char *bytes = held(f, id);
+    drop_file(f, "one.eml", bytes);
+    free(bytes);
+    assert_int_equal(unlinkat(spool_fd(f->h.spool, SPOOL_BADMAIL), spool_name(name, id, "eml"), 0),
+                     0);
+    db_run(f->d.db, "DELETE FROM badmail");
+    start(f);
+    assert_true(fixture_run(f, one_out));
+    assert_is_drop(f);
+    stop(f);
+}
+
+/* "two" is the only one left; the file that is moved back names somebody else. */
+static void recipients_changed_by_hand(void **state)
+{
+    struct fixture *f = *state;
+    char id[ID_SIZE], name[SPOOL_NAME_SIZE];
+    char *bytes = held(f, id);
+    char *line = strstr(bytes, "two@");
+    memcpy(line, "six@", 4);
+    drop_file(f, "one.eml", bytes);
+    free(bytes);
+    assert_int_equal(unlinkat(spool_fd(f->h.spool, SPOOL_BADMAIL), spool_name(name, id, "eml"), 0),
+                     0);
+    start(f);
+    assert_true(fixture_run(f, one_out));
+    struct message_reader *r = the_one_that_is_out(f);
+    const struct message_head *head = message_reader_head(r);
+    assert_string_equal(head->replay_of, id);
+    assert_int_equal(head->recipients.count, 2);
+    assert_string_equal(head->recipients.items[1], "six@corp.example");
+    message_close(r);
+    stop(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +423,9 @@ int main(void)
         fixture_test(cut_off_when_relayed_already),
         fixture_test(unlink_before_rename),
         fixture_test(replay_goes_to_those_who_lack_it),
+        fixture_test(a_copy_of_what_is_held_is_a_drop),
+        fixture_test(a_preface_of_nothing_known_is_no_replay),
+        fixture_test(recipients_changed_by_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
