@@ -233,13 +233,20 @@ void spool_scan_end(struct spool_scan *scan)
     free(scan);
 }
 
-static bool counts(enum spool_dir dir, const char *name)
+/* What may be taken, or will be when its writer is done with it. */
+static bool is_drop(const struct spool *spool, const char *name)
+{
+    struct stat st;
+    size_t len = strlen(name);
+    return len > 4 && name[0] != '.' && strcmp(name + len - 4, ".eml") == 0 &&
+           fstatat(spool->fd[SPOOL_PICKUP], name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           S_ISREG(st.st_mode) && st.st_size > 0;
+}
+
+static bool counts(const struct spool *spool, enum spool_dir dir, const char *name)
 {
     char id[ID_SIZE];
-    size_t len = strlen(name);
-    if (dir == SPOOL_PICKUP)
-        return len > 4 && name[0] != '.' && strcmp(name + len - 4, ".eml") == 0;
-    return spool_parse_name(name, "eml", id);
+    return dir == SPOOL_PICKUP ? is_drop(spool, name) : spool_parse_name(name, "eml", id);
 }
 
 uint64_t spool_count(const struct spool *spool, enum spool_dir dir)
@@ -249,7 +256,7 @@ uint64_t spool_count(const struct spool *spool, enum spool_dir dir)
     if (walk == NULL)
         return 0;
     for (struct dirent *entry; (entry = readdir(walk)) != NULL;)
-        n += counts(dir, entry->d_name);
+        n += counts(spool, dir, entry->d_name);
     (void)closedir(walk);
     return n;
 }

@@ -69,7 +69,8 @@ long spool_scan_tell(const struct spool_scan *scan);
 void spool_scan_seek(struct spool_scan *scan, long place);
 void spool_scan_end(struct spool_scan *scan); /* NULL is fine */
 
-/* How many messages lie there; in pickup, how many names end in .eml. */
+/* How many messages lie there; in pickup, how many files that are not empty have a name
+ * that ends in .eml and does not begin with a dot. */
 uint64_t spool_count(const struct spool *spool, enum spool_dir dir);
 
 /* Bytes that are free for us on the spool's filesystem. */

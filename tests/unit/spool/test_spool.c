@@ -344,6 +344,10 @@ static void test_count(void **state)
         put(state, "pickup", names[i]);
         put(state, "incoming", names[i]);
     }
+    assert_int_equal(mkdir(scratch_path(*state, "spool/pickup/folder.eml"), 0750), 0);
+    assert_int_equal(mkfifo(scratch_path(*state, "spool/pickup/fifo.eml"), 0640), 0);
+    assert_int_equal(symlink("letter.eml", scratch_path(*state, "spool/pickup/link.eml")), 0);
+    (void)scratch_write(*state, "spool/pickup/empty.eml", "", 0, 0640);
     assert_int_equal(spool_count(spool, SPOOL_PICKUP), 2); /* ID.eml, letter.eml */
     assert_int_equal(spool_count(spool, SPOOL_INCOMING), 1);
     spool_close(spool);
