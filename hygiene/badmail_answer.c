@@ -58,8 +58,11 @@ static bool delete_one(struct hygiene *h, const char *id, const struct envelope_
 {
     (void)to;
     ledger_badmail_set(h->d->db, id, BADMAIL_DELETED, NULL);
-    if (!spool_remove(h->spool, SPOOL_BADMAIL, id, err))
-        return false;
+    if (!spool_remove(h->spool, SPOOL_BADMAIL, id, err)) {
+        struct error why = *err;
+        ledger_badmail_set(h->d->db, id, BADMAIL_HELD, NULL);
+        return error_set(err, why.kind, "%.400s; it stays in quarantine", why.text);
+    }
     LOG(LOG_NOTE, "badmail-deleted", KV("id", id));
     (void)json_array_append_new(done, json_string(id));
     return true;

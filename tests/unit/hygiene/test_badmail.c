@@ -139,6 +139,26 @@ static void a_thousand_recipients_fit_an_answer(void **state)
     json_decref(reply);
 }
 
+static void what_can_not_be_removed_stays_held(void **state)
+{
+    struct fixture *f = *state;
+    struct error err;
+    char id[ID_SIZE], name[SPOOL_NAME_SIZE];
+    held(f, SPOOL_BADMAIL, id);
+    assert_true(spool_remove(f->h.spool, SPOOL_BADMAIL, id, &err));
+    assert_int_equal(/* unlink(2) will refuse it */
+                     mkdirat(spool_fd(f->h.spool, SPOOL_BADMAIL), spool_name(name, id, "eml"),
+                             0700),
+                     0);
+    json_t *reply = ask(f, "badmail.delete", json_pack("{s:[s]}", "ids", id));
+    const char *why = json_string_value(json_object_get(json_object_get(reply, "failed"), id));
+    assert_non_null(why);
+    assert_non_null(strstr(why, "it stays in quarantine"));
+    assert_int_equal(json_array_size(json_object_get(reply, "deleted")), 0);
+    json_decref(reply);
+    assert_int_equal(state_of(f, id), BADMAIL_HELD);
+}
+
 /* --- replay of a file that is no longer what its preface says --- */
 
 static void damage(struct fixture *f, const char *id)
@@ -216,6 +236,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         fixture_test(told_when_it_has_entered),
         fixture_test(start_finds_all),
+        fixture_test(what_can_not_be_removed_stays_held),
         fixture_test(no_start_without_a_sync),
         fixture_test(not_told_without_a_sync),
         fixture_test(a_thousand_recipients_fit_an_answer),
