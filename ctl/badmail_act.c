@@ -23,11 +23,12 @@ struct chosen {
     json_t *ids;
     json_t *items;  /* of badmail.list: the first LISTING_ROWS */
     json_t *failed; /* id to reason: named, and not held */
+    json_t *to;     /* {"to": [...]} of --to, as hygiene completes it; NULL: not given */
 };
 
 static struct chosen chosen_new(void)
 {
-    return (struct chosen){json_array(), json_array(), json_object()};
+    return (struct chosen){json_array(), json_array(), json_object(), NULL};
 }
 
 static void chosen_free(struct chosen *chosen)
@@ -35,6 +36,7 @@ static void chosen_free(struct chosen *chosen)
     json_decref(chosen->ids);
     json_decref(chosen->items);
     json_decref(chosen->failed);
+    json_decref(chosen->to);
 }
 
 /* --- choosing --- */
@@ -84,6 +86,18 @@ static bool look_up(const struct ctl *ctl, const json_t *ids, struct chosen *cho
     return ok;
 }
 
+/* Who is named by --to has to be somebody before anything is shown or asked. */
+static bool complete_recipients(const struct ctl *ctl, const struct args *args,
+                                struct chosen *chosen, struct problem *problem)
+{
+    if (json_array_size(args->to) == 0)
+        return true;
+    json_t *request = call_request("badmail.recipients");
+    json_object_set(request, "to", args->to);
+    chosen->to = call_daemon(ctl, "hygiene", request, CALL_ANYHOW, problem);
+    return chosen->to != NULL;
+}
+
 /* --- showing --- */
 
 static void print_chosen(const struct ctl *ctl, const struct chosen *chosen, size_t most)
@@ -100,32 +114,30 @@ static void print_chosen(const struct ctl *ctl, const struct chosen *chosen, siz
 }
 
 /* ", to a@x and b@x alone", as far as there is something to say. */
-static const char *to_whom(const struct args *args, char *buf, size_t size)
+static const char *to_whom(const struct chosen *chosen, char *buf, size_t size)
 {
     char list[400];
-    json_t *object = json_pack("{s:O}", "to", args->to);
-    (void)field_list(object, "to", false, list, sizeof list);
-    json_decref(object);
+    (void)field_list(chosen->to, "to", false, list, sizeof list);
     buf[0] = '\0';
     if (list[0] != '\0')
         (void)snprintf(buf, size, ", to %s alone", list);
     return buf;
 }
 
-static int show_only(const struct ctl *ctl, const struct args *args, const struct deed *deed,
-                     const struct chosen *chosen)
+static int show_only(const struct ctl *ctl, const struct deed *deed, const struct chosen *chosen)
 {
     size_t count = json_array_size(chosen->ids);
     char to[500];
     if (ctl->json) {
         json_t *reply = json_pack("{s:b, s:b, s:I, s:O, s:O}", "ok", true, "dry_run", true, "count",
                                   (json_int_t)count, "ids", chosen->ids, "failed", chosen->failed);
+        json_object_update_missing(reply, chosen->to);
         print_json(reply);
         json_decref(reply);
     } else {
         print_chosen(ctl, chosen, LISTING_ROWS);
         print_line(&ctl->screen, PRINT_TITLE, "%zu message%s would be %s%s; nothing was changed",
-                   count, count == 1 ? "" : "s", deed->done, to_whom(args, to, sizeof to));
+                   count, count == 1 ? "" : "s", deed->done, to_whom(chosen, to, sizeof to));
     }
     json_t *all = json_pack("{s:O}", "failed", chosen->failed);
     bool failed = act_report_failed(all);
@@ -133,7 +145,7 @@ static int show_only(const struct ctl *ctl, const struct args *args, const struc
     return failed ? CTL_FAILED : CTL_DONE;
 }
 
-static bool person_agrees(const struct ctl *ctl, const struct args *args, const struct deed *deed,
+static bool person_agrees(const struct ctl *ctl, const struct deed *deed,
                           const struct chosen *chosen)
 {
     size_t count = json_array_size(chosen->ids);
@@ -141,7 +153,7 @@ static bool person_agrees(const struct ctl *ctl, const struct args *args, const 
     print_chosen(ctl, chosen, SHOWN_FIRST);
     (void)snprintf(line, sizeof line, "%s %s%zu message%s%s? [y/N] ", deed->verb,
                    count > 1 ? "these " : "", count, count == 1 ? "" : "s",
-                   to_whom(args, to, sizeof to));
+                   to_whom(chosen, to, sizeof to));
     print_styled(&ctl->screen, PRINT_TITLE, line);
     (void)fflush(ctl->screen.out);
     if (fgets(answer, sizeof answer, stdin) != NULL)
@@ -203,10 +215,10 @@ static int run_by_options(const struct ctl *ctl, const struct args *args, const 
     if (!choose_by_options(ctl, args, chosen, &problem))
         return problem_report(&problem);
     if (args->value[OPTION_DRY_RUN] != NULL)
-        return show_only(ctl, args, deed, chosen);
+        return show_only(ctl, deed, chosen);
     if (json_array_size(chosen->ids) == 0 && !ctl->json)
         fputs("No such message is in quarantine.\n", ctl->screen.out);
-    else if (asks && !person_agrees(ctl, args, deed, chosen)) {
+    else if (asks && !person_agrees(ctl, deed, chosen)) {
         fputs("Nothing was changed.\n", ctl->screen.out);
         return CTL_FAILED;
     }
@@ -224,7 +236,7 @@ static int run_by_ids(const struct ctl *ctl, const struct args *args, const stru
     if (args->value[OPTION_DRY_RUN] == NULL)
         code = act_and_tell(ctl, args, deed, ids);
     else if (look_up(ctl, ids, chosen, &problem))
-        code = show_only(ctl, args, deed, chosen);
+        code = show_only(ctl, deed, chosen);
     else
         code = problem_report(&problem);
     json_decref(ids);
@@ -238,9 +250,11 @@ static int run(const struct ctl *ctl, const struct args *args, const struct deed
         return command_fail(CTL_USAGE, "give ids, or options that choose messages, not both");
     if (!by_options && args->count == 0)
         return command_fail(CTL_USAGE, "of which messages? Give ids, or options that choose them");
+    struct problem problem;
     struct chosen chosen = chosen_new();
-    int code = by_options ? run_by_options(ctl, args, deed, &chosen)
-                          : run_by_ids(ctl, args, deed, &chosen);
+    int code = !complete_recipients(ctl, args, &chosen, &problem) ? problem_report(&problem)
+               : by_options ? run_by_options(ctl, args, deed, &chosen)
+                            : run_by_ids(ctl, args, deed, &chosen);
     chosen_free(&chosen);
     return code;
 }

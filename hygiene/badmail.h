@@ -30,6 +30,7 @@ json_t *badmail_answer_show(struct hygiene *h, const json_t *request);
 json_t *badmail_answer_parts(struct hygiene *h, const json_t *request);
 json_t *badmail_answer_export(struct hygiene *h, const json_t *request);
 json_t *badmail_answer_delete(struct hygiene *h, const json_t *request);
+json_t *badmail_answer_recipients(struct hygiene *h, const json_t *request);
 json_t *badmail_answer_replay(struct hygiene *h, const json_t *request);
 
 #endif

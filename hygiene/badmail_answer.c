@@ -118,6 +118,21 @@ static bool read_recipients(const struct conf *conf, const json_t *value, struct
     return true;
 }
 
+json_t *badmail_answer_recipients(struct hygiene *h, const json_t *request)
+{
+    struct envelope_list to = {.count = 0};
+    struct error err;
+    json_t *reply;
+    if (read_recipients(h->d->conf, json_object_get(request, "to"), &to, &err)) {
+        reply = bus_ok(NULL);
+        bus_put_list(reply, "to", to.items, to.count);
+    } else {
+        reply = bus_error_from(&err);
+    }
+    envelope_list_free(&to);
+    return reply;
+}
+
 json_t *badmail_answer_replay(struct hygiene *h, const json_t *request)
 {
     const json_t *value = json_object_get(request, "to");

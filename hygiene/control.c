@@ -105,6 +105,11 @@ static json_t *answer_delete(struct daemon *d, const json_t *request)
     return badmail_answer_delete(self(d), request);
 }
 
+static json_t *answer_recipients(struct daemon *d, const json_t *request)
+{
+    return badmail_answer_recipients(self(d), request);
+}
+
 static json_t *answer_replay(struct daemon *d, const json_t *request)
 {
     return badmail_answer_replay(self(d), request);
@@ -125,6 +130,7 @@ const struct daemon_request control_requests[] = {
     {"badmail.parts", answer_parts, false},
     {"badmail.export", answer_export, false},
     {"badmail.delete", answer_delete, false},
+    {"badmail.recipients", answer_recipients, false},
     {"badmail.replay", answer_replay, true},
     {"badmail.digest", answer_digest, false},
     {0},

@@ -55,10 +55,12 @@ def test_replay_to_others(quarantine):
 @pytest.mark.parametrize("to", ["a b@c.d", "@corp.example", "x@", "<a@b.example>", "a\x1b@b.example"])
 def test_replay_to_no_address(quarantine, to):
     q = quarantine({"acc": [mail("one")]})
-    for options in ([q.ids["one"]], ["--sender", "a@", "--yes"]):
-        code, out, err = q.ferry.ctl("badmail", "replay", *options, "--to", f"ok@corp.example,{to}")
-        assert code == EXIT_USAGE and "expected an address" in err and "\x1b" not in err
-        assert not out.strip() or not options[0] == q.ids["one"]
+    for how in ([q.ids["one"]], ["--sender", "a@", "--yes"], ["--sender", "a@"]):
+        for more in ([], ["--dry-run"]):
+            options = [*how, *more, "--to", f"ok@corp.example,{to}"]
+            code, out, err = q.ferry.ctl("badmail", "replay", *options)
+            assert (code, out) == (EXIT_USAGE, "") and "\x1b" not in err
+            assert "expected an address" in err or how[-1] == "a@" and not more
     assert q.ferry.ctl("badmail", "replay", q.ids["one"], "--to", "")[0] == EXIT_USAGE
     assert q.subjects() == ["one"] and not q.arrived()
 
@@ -119,8 +121,12 @@ def test_a_dry_run_changes_nothing(many):
         code, out, err = many.ferry.ctl("badmail", deed, many.ids["one"], "0" * 26, "--dry-run")
         assert code == EXIT_FAILED and "1 message would" in out and "0" * 26 in err
         assert "0 messages would" in many.ferry.ctl_ok("badmail", deed, "--sender", "none@", "--dry-run")
-    out = many.ferry.ctl_ok("badmail", "replay", many.ids["one"], "--to", "boss", "--dry-run")
-    assert "to boss alone" in out
+    for options in ([many.ids["one"]], ["--subject", "one"]):
+        to = ["--to", "boss,ann@o.example", "--dry-run"]
+        out = many.ferry.ctl_ok("badmail", "replay", *options, *to)
+        assert "to boss@corp.example, ann@o.example alone" in out
+        told = many.ferry.ctl_json("badmail", "replay", *options, *to)
+        assert told["to"] == ["boss@corp.example", "ann@o.example"]
     assert state(many) == before and len(many.filter.asked) == 122
 
 

@@ -126,6 +126,7 @@ def lie(request):
         },
         "badmail.parts": {"items": [part, part | {"depth": 1 << 40}]},
         "badmail.digest": {"text": f"{EVIL}\n{EVIL}\n", "mailed_to": EVIL, "name": EVIL},
+        "badmail.recipients": {"to": [EVIL]},
         "badmail.replay": {"replayed": {EVIL.strip("\x00!"): EVIL}, "failed": {"\x1b[2J": EVIL}},
         "badmail.delete": {"deleted": [EVIL], "failed": {"\x1b[2J": EVIL}},
         "badmail.export": {"data": EVIL, "size": 3, "blake2b": EVIL},
@@ -140,6 +141,7 @@ def test_nor_does_a_daemon(make_ferry, smtp):
         for command in (
             ["list"], ["list", "--sort", "size"], ["show", id_], ["show", id_, "-v"],
             ["replay", id_], ["delete", id_], ["replay", id_, "--dry-run"], ["digest"],
+            ["replay", id_, "--dry-run", "--to", "x"],
             ["digest", "--mail"], ["delete", "--sender", "x"],
             ["export", id_, "--output", ferry.home / "x"],
         ):  # fmt: skip
@@ -147,7 +149,7 @@ def test_nor_does_a_daemon(make_ferry, smtp):
             assert out and not steers(out), command
         assert {one["cmd"] for one in hygiene.asked} == {
             "badmail." + name
-            for name in ("list", "show", "parts", "replay", "delete", "digest", "export")
+            for name in ("list", "show", "parts", "recipients", "replay", "delete", "digest", "export")
         }
 
 
