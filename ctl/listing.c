@@ -102,7 +102,7 @@ int listing_run(const struct ctl *ctl, const struct listing *listing, json_t *re
 
 json_t *listing_ids(char *const *words, int count, struct problem *problem)
 {
-    json_t *ids = json_array();
+    json_t *ids = json_array(), *seen = json_object();
     for (int i = 0; i < count; i++) {
         char id[ID_SIZE] = "";
         if (strlen(words[i]) == ID_LEN)
@@ -113,9 +113,13 @@ json_t *listing_ids(char *const *words, int count, struct problem *problem)
                               "\"%s\" is no id; an id looks like 01JD0VSM7N4C2T8RZ5K3W9XQHB",
                               words[i]);
             json_decref(ids);
+            json_decref(seen);
             return NULL;
         }
-        json_array_append_new(ids, json_string(id));
+        if (json_object_get(seen, id) == NULL) /* the second time it would be gone */
+            json_array_append_new(ids, json_string(id));
+        json_object_set_new(seen, id, json_true());
     }
+    json_decref(seen);
     return ids;
 }

@@ -18,8 +18,8 @@ struct listing {
 int listing_run(const struct ctl *ctl, const struct listing *listing, json_t *request,
                 const struct order *order, const struct args *args);
 
-/* Ids from the command line, in their one spelling (lower case is taken too). NULL with problem
- * filled in. */
+/* Ids from the command line, in their one spelling (lower case is taken too), each once. NULL with
+ * problem filled in. */
 MUST_CHECK json_t *listing_ids(char *const *words, int count, struct problem *problem);
 
 #endif
