@@ -6,6 +6,7 @@
 #include "hygiene/preview.h"
 #include "hygiene/shown.h"
 #include <glib.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,8 +25,9 @@ static double weight(const json_t *symbol)
 }
 
 static int by_weight(gconstpointer a, gconstpointer b)
+/* For or against it, as those are chosen that the reason names. */
 {
-    double first = weight(*(json_t *const *)a), second = weight(*(json_t *const *)b);
+    double first = fabs(weight(*(json_t *const *)a)), second = fabs(weight(*(json_t *const *)b));
     return first < second ? 1 : first > second ? -1 : 0;
 }
 

@@ -120,7 +120,8 @@ def test_show(quarantine):
         "anbei die Rechnung für Oktober.", f"badmail replay {id_}", f"badmail delete {id_}",
     ):  # fmt: skip
         assert text in shown, text
-    assert "SYMBOL_9" not in shown and "SYMBOL_9" in q.ferry.ctl_ok("badmail", "show", id_, "-v")
+    assert "SYMBOL_11" in shown  # -5.0
+    assert "SYMBOL_6" not in shown and "SYMBOL_6" in q.ferry.ctl_ok("badmail", "show", id_, "-v")
 
     item = q.ferry.ctl_json("badmail", "show", id_)
     assert [(part["depth"], part["type"]) for part in item["parts"]] == [
