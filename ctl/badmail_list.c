@@ -5,6 +5,7 @@
 #include "lib/clock.h"
 #include "lib/conf.h"
 #include <string.h>
+#include <strings.h>
 
 /* --- which --- */
 
@@ -22,6 +23,27 @@ static bool put_age(const struct args *args, enum ctl_option option, json_t *req
     return true;
 }
 
+/* Words that hygiene writes there. */
+static bool check_decider(const struct args *args, struct problem *problem)
+{
+    static const char *const known[] = {
+        "rspamd",          "clamd",          "spamd",
+        "relay",           "form",           "form:nul",
+        "form:no-header",  "form:too-large", "form:long-header",
+        "form:bad-sender", "form:damaged",   "unknown",
+    };
+    const char *who = args->value[OPTION_DECIDED_BY];
+    char list[300] = "";
+    for (size_t i = 0, used = 0; who != NULL && i < sizeof known / sizeof known[0]; i++) {
+        if (strcasecmp(known[i], who) == 0)
+            return true;
+        used +=
+            (size_t)snprintf(list + used, sizeof list - used, "%s%s", i > 0 ? ", " : "", known[i]);
+    }
+    return who == NULL ||
+           problem_set(problem, CTL_USAGE, "--decided-by %.80s: expected one of %s", who, list);
+}
+
 static void put_text(const struct args *args, enum ctl_option option, const char *key,
                      json_t *request)
 {
@@ -31,6 +53,8 @@ static void put_text(const struct args *args, enum ctl_option option, const char
 
 json_t *badmail_request(const struct args *args, struct problem *problem)
 {
+    if (!check_decider(args, problem))
+        return NULL;
     json_t *request = call_request("badmail.list");
     put_text(args, OPTION_ACCOUNT, "account", request);
     put_text(args, OPTION_SENDER, "sender", request);
@@ -89,9 +113,18 @@ static const struct table_column columns[] = {
     {.title = NULL},
 };
 
+/* Who, and why; the server's own words speak for themselves. */
+static const char *who_and_why(const json_t *item, char *buf, size_t size)
+{
+    const char *who = field_text(item, "decided_by"), *why = field_text(item, "reason");
+    bool said = who[0] == '\0' || strcmp(who, "relay") == 0 || strncmp(why, who, strlen(who)) == 0;
+    (void)snprintf(buf, size, "%s%s%s", said ? "" : who, said ? "" : ": ", why);
+    return buf;
+}
+
 static void add_row(struct table *table, const json_t *item, int64_t now)
 {
-    char at[PRINT_SHORT], size[PRINT_SHORT], recipients[400];
+    char why[2400], at[PRINT_SHORT], size[PRINT_SHORT], recipients[400];
     const char *sender = field_text(item, "sender");
     table_add(table, (const char *[]){
                          field_text(item, "id"),
@@ -101,7 +134,7 @@ static void add_row(struct table *table, const json_t *item, int64_t now)
                          field_list(item, "recipients", true, recipients, sizeof recipients),
                          field_text(item, "subject"),
                          print_size((uint64_t)field_int(item, "size"), size),
-                         field_text(item, "reason"),
+                         who_and_why(item, why, sizeof why),
                      });
     table_style(table, 7, PRINT_WARN);
 }

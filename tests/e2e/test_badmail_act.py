@@ -18,7 +18,7 @@ def test_a_persons_walk(quarantine, by):
     q = quarantine({"acc": [message]})
     listed = q.ferry.ctl_ok("badmail", "list")
     (id_,) = q.ids.values()
-    assert id_ in listed and "Grüße" in listed and "reject" in listed
+    assert id_ in listed and "Grüße" in listed and "rspamd: reject: 17.3" in listed
     shown = q.ferry.ctl_ok("badmail", "show", id_)
     assert "17.3 of 15.0" in shown and f"badmail replay {id_}" in shown
     if by == "command":
