@@ -19,7 +19,7 @@ static bool take_json(void *arg, json_t *item)
 {
     struct walk *walk = arg;
     fputs(walk->seen++ == 0 ? "[\n" : ",\n", stdout);
-    json_dumpf(item, stdout, JSON_COMPACT);
+    json_dumpf(item, stdout, JSON_COMPACT | PRINT_JSON_REALS);
     return true;
 }
 

@@ -187,6 +187,6 @@ char *print_number(int64_t n, char buf[static PRINT_SHORT])
 
 void print_json(const json_t *json)
 {
-    json_dumpf(json, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    json_dumpf(json, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY | PRINT_JSON_REALS);
     putchar('\n');
 }

@@ -48,6 +48,8 @@ char *print_duration(int64_t ms, char buf[static PRINT_SHORT]);          /* 15m 
 char *print_when(int64_t at, int64_t now, char buf[static PRINT_SHORT]); /* 3m ago, in 2m, now */
 char *print_number(int64_t n, char buf[static PRINT_SHORT]);
 
+/* Scores as they were given: 17.3, not the double next to it. */
+#define PRINT_JSON_REALS JSON_REAL_PRECISION(10)
 void print_json(const json_t *json); /* on standard output */
 
 #endif

@@ -127,6 +127,7 @@ def test_show(quarantine):
     assert "SYMBOL_11" in shown  # -5.0
     assert "SYMBOL_6" not in shown and "SYMBOL_6" in q.ferry.ctl_ok("badmail", "show", id_, "-v")
 
+    assert '"score": 17.3,' in q.ferry.ctl_ok("badmail", "show", id_, "--json")
     item = q.ferry.ctl_json("badmail", "show", id_)
     assert [(part["depth"], part["type"]) for part in item["parts"]] == [
         (0, "multipart/mixed"), (1, "text/plain"), (1, "application/zip"),
