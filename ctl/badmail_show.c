@@ -25,6 +25,7 @@ static void print_record(const struct screen *screen, const json_t *item)
     print_field(screen, "id", field_text(item, "id"));
     print_field(screen, "state", field_text(item, "state"));
     print_field(screen, "replayed as", field_text(item, "replayed_as"));
+    print_field(screen, "replay of", field_text(item, "replay_of"));
     print_field(screen, "reason", field_text(item, "reason"));
     print_field(screen, "decided by", field_text(item, "decided_by"));
     (void)snprintf(text, sizeof text, "%s (%s)", field_text(item, "at"),
@@ -84,7 +85,7 @@ static void print_lines(const struct screen *screen, const char *text)
     }
 }
 
-static void print_filters(const struct ctl *ctl, const json_t *report)
+static void print_filters(const struct ctl *ctl, const json_t *item)
 {
     static const struct table_column columns[] = {
         {.title = "  FILTER"},
@@ -94,10 +95,14 @@ static void print_filters(const struct ctl *ctl, const json_t *report)
         {.title = NULL},
     };
     size_t i;
-    const json_t *verdict;
+    char heading[120];
+    const json_t *verdict, *report = json_object_get(item, "report");
+    const char *of = field_text(item, "report_of");
     if (json_array_size(report) == 0)
         return;
-    print_heading(&ctl->screen, "What the filters said");
+    (void)snprintf(heading, sizeof heading, "What the filters said%s%.80s",
+                   of[0] != '\0' ? " of " : "", of);
+    print_heading(&ctl->screen, heading);
     struct table *table = table_new(columns);
     json_array_foreach(report, i, verdict)
     {
@@ -208,22 +213,37 @@ static void print_what_is_missing(const struct screen *screen, const json_t *ite
 
 /* --- what to do --- */
 
+/* What was found damaged on its way here, whoever it was for, is not deleted at the POP3 server. */
+static const char *what_of_damaged(const json_t *item)
+{
+    bool is_fetched_again = strcmp(field_text(item, "decided_by"), "form:damaged") == 0;
+    return is_fetched_again ? "it can't be sent on or copied; if it was fetched, the POP3 server "
+                              "still has it, and it is fetched again"
+                            : "it can't be sent on or copied";
+}
+
 static void print_advice(const struct ctl *ctl, const json_t *item)
 {
     static const struct {
         const char *what, *command, *more;
+        bool of_damaged;
     } ways[] = {
-        {"send it on", "replay", ""},
-        {"elsewhere", "replay", " --to ADDR"},
-        {"keep a copy", "export", " --output FILE"},
-        {"remove it", "delete", ""},
+        {"send it on", "replay", "", false},
+        {"elsewhere", "replay", " --to ADDR", false},
+        {"keep a copy", "export", " --output FILE", false},
+        {"remove it", "delete", "", true},
     };
     char text[PATH_MAX + 200];
     const char *id = field_text(item, "id");
-    if (strcmp(field_text(item, "state"), "held") != 0)
+    bool damaged = field_true(item, "damaged");
+    if (strcmp(field_text(item, "state"), "held") != 0 ||
+        (!damaged && field_text(item, "unreadable")[0] != '\0')) /* for now: it may yet be read */
         return;
     fputc('\n', ctl->screen.out);
+    print_field(&ctl->screen, "damaged", damaged ? what_of_damaged(item) : "");
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        if (damaged && !ways[i].of_damaged)
+            continue;
         (void)snprintf(text, sizeof text, "%s badmail %s %s%s", ctl->self, ways[i].command, id,
                        ways[i].more);
         print_field(&ctl->screen, ways[i].what, text);
@@ -263,7 +283,7 @@ static bool add_parts(const struct ctl *ctl, json_t *item, struct problem *probl
 static void print_item(const struct ctl *ctl, const json_t *item)
 {
     print_record(&ctl->screen, item);
-    print_filters(ctl, json_object_get(item, "report"));
+    print_filters(ctl, item);
     print_headers(&ctl->screen, json_object_get(item, "headers"));
     print_parts(ctl, json_object_get(item, "parts"));
     print_preview(&ctl->screen, item);

@@ -16,6 +16,7 @@
 #define SYMBOLS_MAX     60
 #define FILTERS_MAX     5
 #define NAME_MAX_BYTES  300
+#define REPLAYS_MAX     10 /* of replays, looked back at for a report */
 
 /* --- what the filters said --- */
 
@@ -24,8 +25,8 @@ static double weight(const json_t *symbol)
     return json_number_value(json_object_get(symbol, "score"));
 }
 
-static int by_weight(gconstpointer a, gconstpointer b)
 /* For or against it, as those are chosen that the reason names. */
+static int by_weight(gconstpointer a, gconstpointer b)
 {
     double first = fabs(weight(*(json_t *const *)a)), second = fabs(weight(*(json_t *const *)b));
     return first < second ? 1 : first > second ? -1 : 0;
@@ -95,6 +96,25 @@ static void add_report(json_t *reply, const char *text)
     (void)json_object_set_new(reply, "report", shown);
 }
 
+/* What was replayed and refused once more went past the filters: what they said is with the one
+ * that it is a replay of, or with that one's. */
+static void add_report_of_first(json_t *reply, struct db *db, const char *replay_of)
+{
+    char id[ID_SIZE];
+    struct badmail b;
+    (void)snprintf(id, sizeof id, "%s", replay_of);
+    for (int i = 0; i < REPLAYS_MAX && ledger_badmail(db, id, &b); i++) {
+        bool found = b.report != NULL;
+        if (found) {
+            add_report(reply, b.report);
+            (void)json_object_set_new(reply, "report_of", json_string(id));
+        }
+        ledger_badmail_free(&b);
+        if (found || !ledger_badmail_replayed_as(db, id, id))
+            return;
+    }
+}
+
 /* --- what it says --- */
 
 static void add_headers(json_t *reply, const struct form_top *top)
@@ -127,6 +147,12 @@ static void add_preview(json_t *reply, const struct mimelook *look, const struct
         (void)json_object_set_new(reply, "cut", json_string(look->cut));
 }
 
+/* It can neither be replayed nor exported. */
+static void add_damaged(json_t *reply)
+{
+    (void)json_object_set_new(reply, "damaged", json_true());
+}
+
 /* Fields and text are read apart from each other: what a damaged file still has of them is shown.
  */
 static void add_content(json_t *reply, struct message_reader *r)
@@ -138,25 +164,40 @@ static void add_content(json_t *reply, struct message_reader *r)
         add_headers(reply, &top);
     if (message_rewind(r, &err) && mimelook_read(r, &look, &err)) {
         add_preview(reply, &look, &top);
+        if (look.damaged)
+            add_damaged(reply);
         mimelook_free(&look);
     }
     form_top_free(&top);
 }
 
-static void add_file(json_t *reply, const struct hygiene *h, const char *id)
+static void add_origin(json_t *reply, const struct hygiene *h, const struct message_head *head)
+{
+    (void)json_object_set_new(reply, "origin", shown_text(head->origin, SHOWN_MAX));
+    if (head->replay_of[0] == '\0')
+        return;
+    (void)json_object_set_new(reply, "replay_of", json_string(head->replay_of));
+    if (json_array_size(json_object_get(reply, "report")) == 0)
+        add_report_of_first(reply, h->d->db, head->replay_of);
+}
+
+static void add_file(json_t *reply, const struct hygiene *h, const struct badmail *b)
 {
     char path[4200], name[SPOOL_NAME_SIZE];
     (void)snprintf(path, sizeof path, "%s/%s/%s", spool_path(h->spool),
-                   spool_dir_name(SPOOL_BADMAIL), spool_name(name, id, "eml"));
+                   spool_dir_name(SPOOL_BADMAIL), spool_name(name, b->id, "eml"));
     (void)json_object_set_new(reply, "path", shown_text(path, SHOWN_MAX));
     struct error err;
-    struct message_reader *r = message_open(h->spool, SPOOL_BADMAIL, id, &err);
+    struct message_reader *r = message_open(h->spool, SPOOL_BADMAIL, b->id, &err);
+    if (strcmp(b->decided_by, LEDGER_DAMAGED) == 0)
+        add_damaged(reply);
     if (r == NULL) {
+        if (b->state == BADMAIL_HELD && err.kind != ERROR_TEMPORARY)
+            add_damaged(reply);
         (void)json_object_set_new(reply, "unreadable", shown_text(err.text, SHOWN_MAX));
         return;
     }
-    (void)json_object_set_new(reply, "origin",
-                              shown_text(message_reader_head(r)->origin, SHOWN_MAX));
+    add_origin(reply, h, message_reader_head(r));
     add_content(reply, r);
     message_close(r);
 }
@@ -178,7 +219,7 @@ json_t *badmail_answer_show(struct hygiene *h, const json_t *request)
     add_report(reply, b.report);
     if (b.replayed_as[0] != '\0')
         (void)json_object_set_new(reply, "replayed_as", json_string(b.replayed_as));
-    add_file(reply, h, b.id);
+    add_file(reply, h, &b);
     ledger_badmail_free(&b);
     shown_fit(reply, dispensable);
     return bus_ok(reply);

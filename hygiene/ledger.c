@@ -253,6 +253,18 @@ void ledger_badmail_set(struct db *db, const char *id, enum badmail_state state,
            DB_TEXT(id), DB_INT(state), DB_TEXT(replayed_as), DB_INT(clock_now()));
 }
 
+bool ledger_badmail_replayed_as(struct db *db, const char *as, char id[static ID_SIZE])
+{
+    sqlite3_stmt *st =
+        db_query(db, "SELECT id FROM badmail WHERE state = ?1 AND state > 0 AND replayed_as = ?2",
+                 DB_INT(BADMAIL_REPLAYED), DB_TEXT(as)); /* "> 0": badmail_settled */
+    if (!db_row(db, st))
+        return false;
+    copy(id, ID_SIZE, db_column_text(st, 0));
+    db_done(st);
+    return true;
+}
+
 int64_t ledger_held_count(struct db *db)
 {
     return one_number(db, db_query(db, "SELECT count(*) FROM badmail WHERE state = 0"));

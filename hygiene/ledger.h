@@ -89,6 +89,8 @@ enum badmail_outcome ledger_badmail_outcome(struct db *db, const char *id);
 void ledger_badmail_entered(struct db *db, const char *id);
 /* As if it had never been judged. */
 void ledger_badmail_forget(struct db *db, const char *id);
+/* Fills in the id of what was replayed under the id `as`, which may be the same buffer. */
+MUST_CHECK bool ledger_badmail_replayed_as(struct db *db, const char *as, char id[static ID_SIZE]);
 void ledger_badmail_set(struct db *db, const char *id, enum badmail_state state,
                         const char *replayed_as);
 int64_t ledger_held_count(struct db *db);

@@ -296,7 +296,8 @@ static bool read_bytes(struct message_reader *r, struct walk *walk, struct error
             break;
     }
     char behind;
-    if (look->len < room || (size == room && !message_read(r, &behind, 1, &got, err)))
+    look->damaged = look->len < room || (size == room && !message_read(r, &behind, 1, &got, err));
+    if (look->damaged)
         cut(walk, cut_damaged);
     else if (size > room)
         cut(walk, cut_bytes);

@@ -28,6 +28,7 @@ struct mimelook {
     struct mimelook_part *parts; /* in their order, from outside inwards */
     size_t count;
     const char *cut; /* a sentence; NULL: all was seen */
+    bool damaged;    /* as far as it was read */
     size_t parsed;   /* octets that went through a parser, what lies in messages once a level */
 };
 

@@ -105,6 +105,8 @@ def test_a_copy_damaged_on_our_disk_is_fetched_again(make_ferry):
         ferry.start("relayd")
         [row] = ferry.wait_badmail(1)
         assert row["decided_by"] == "form:damaged" and "damaged" in row["reason"]
+        shown = ferry.ctl_ok("badmail", "show", row["id"])
+        assert "fetched again" in shown and "badmail delete" in shown and "badmail replay" not in shown
         wait_for(lambda: ferry.events("fetcherd", "message-damaged"), 15, "message-damaged")
         assert list(server.mailbox) == ["uid-1"]
         ferry.fetch("acc")

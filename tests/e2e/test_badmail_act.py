@@ -2,6 +2,7 @@
 remove it; and what time removes."""
 
 import os
+import re
 
 import pytest
 
@@ -63,6 +64,37 @@ def test_replay_to_no_address(quarantine, to):
             assert "expected an address" in err or how[-1] == "a@" and not more
     assert q.ferry.ctl("badmail", "replay", q.ids["one"], "--to", "")[0] == EXIT_USAGE
     assert q.subjects() == ["one"] and not q.arrived()
+
+
+def test_a_replay_that_is_refused_keeps_its_history(quarantine):
+    """Twice: what the filters said of the first is shown with the third, and of whom."""
+    q = quarantine({"acc": [mail("one")]})
+    first = old = q.ids["one"]
+    q.smtp.script["."] = b"554 5.7.1 no\r\n"
+    for _ in range(2):
+        q.ferry.ctl_ok("badmail", "replay", old)
+        (row,) = wait_for(lambda: [r for r in q.ferry.badmail() if r["id"] != old], what="a refusal")
+        listed = q.ferry.ctl_ok("badmail", "list")
+        assert " 554 5.7.1 no" in listed and "relay: " not in listed
+        item = q.ferry.ctl_json("badmail", "show", row["id"])
+        assert item["replay_of"] == old and item["report_of"] == first
+        assert item["report"][0]["score"] == 17.3
+        shown = q.ferry.ctl_ok("badmail", "show", row["id"])
+        assert re.search(f"^replay of: +{old}$", shown, re.M) and "17.3 of 15.0" in shown
+        assert f"What the filters said of {first}" in shown
+        old = row["id"]
+
+
+def test_an_id_that_is_named_twice(quarantine):
+    q = quarantine({"acc": [mail("one"), mail("two")]})
+    one, two = q.ids["one"], q.ids["two"]
+    for deed in ("replay", "delete"):
+        told = q.ferry.ctl_json("badmail", deed, one, one.lower(), two, one, "--dry-run")
+        assert told["ids"] == [one, two]
+    told = q.ferry.ctl_json("badmail", "replay", one, one)
+    assert list(told["replayed"]) == [one] and told["failed"] == {}
+    told = q.ferry.ctl_json("badmail", "delete", two, two.lower())
+    assert told["deleted"] == [two] and told["failed"] == {}
 
 
 def test_replay_to_others_survives_a_crash_behind_the_claim(quarantine):

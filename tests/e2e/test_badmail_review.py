@@ -155,9 +155,27 @@ def test_show_of_a_file_that_is_damaged_or_gone(quarantine):
     path.write_bytes(path.read_bytes()[:-3])
     shown = q.ferry.ctl_ok("badmail", "show", q.ids["one"])
     assert "unreadable:" in shown and "damaged" in shown and "17.3 of 15.0" in shown
+    assert_only_delete(shown)
     path.unlink()
     shown = q.ferry.ctl_ok("badmail", "show", q.ids["one"])
     assert "unreadable:" in shown and "No such file" in shown
+    assert_only_delete(shown)
+    status = q.ferry.ctl_ok("status")  # removed by hand: two numbers, one source
+    assert "0 in quarantine" in status and "badmail 0" in status
+
+
+def assert_only_delete(shown):
+    assert "badmail delete" in shown
+    assert "badmail replay" not in shown and "badmail export" not in shown
+
+
+def test_show_of_a_file_with_another_octet(quarantine):
+    """What would fail is not advised; its form is well."""
+    q = quarantine({"acc": [mail("one")]})
+    path = q.path(q.ids["one"])
+    path.write_bytes(path.read_bytes().replace(b"hello", b"hallo"))
+    assert_only_delete(q.ferry.ctl_ok("badmail", "show", q.ids["one"]))
+    assert q.ferry.ctl_json("badmail", "show", q.ids["one"])["damaged"] is True
 
 
 def test_while_hygiene_is_down(quarantine):

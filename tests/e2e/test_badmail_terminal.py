@@ -113,7 +113,7 @@ def test_nor_does_what_a_server_says(quarantine):
 def lie(request):
     """Every text that there is in the answers is a bad one."""
     item = dict.fromkeys(("account", "sender", "subject", "reason", "decided_by", "origin", "path"), EVIL)
-    item |= dict.fromkeys(("unreadable", "replayed_as", "cut", "preview_of"), EVIL)
+    item |= dict.fromkeys(("unreadable", "replayed_as", "replay_of", "report_of", "cut", "preview_of"), EVIL)
     item |= {"id": EVIL, "at": EVIL, "state": "held", "size": 1, "recipients": [EVIL, EVIL]}
     symbols = [{"name": EVIL, "score": 1, "description": EVIL}]
     verdict_ = {"filter": EVIL, "word": EVIL, "score": 1, "text": f"{EVIL}\n{EVIL}", "symbols": symbols}
