@@ -39,7 +39,8 @@ static void hygiene_line(const json_t *reply, char *buf, size_t size)
     char wait[40] = "";
     if (waiting > 0)
         (void)snprintf(wait, sizeof wait, ", %lld wait for a filter", waiting);
-    (void)snprintf(buf, size, "%lld in quarantine%s", (long long)field_int(reply, "held"), wait);
+    (void)snprintf(buf, size, "%lld in quarantine%s",
+                   (long long)field_int(json_object_get(reply, "spool"), "badmail"), wait);
 }
 
 static void relayd_line(const json_t *reply, char *buf, size_t size)
@@ -246,7 +247,7 @@ static void pickup_concerns(struct concerns *concerns, const json_t *hygiene)
     size_t i;
     const json_t *left, *pickup = json_object_get(hygiene, "pickup");
     char text[1000];
-    bool any = false;
+    bool any = false, refused = false;
     json_array_foreach(json_object_get(pickup, "left"), i, left)
     {
         if (is_passing(left))
@@ -254,7 +255,11 @@ static void pickup_concerns(struct concerns *concerns, const json_t *hygiene)
         left_text(left, text, sizeof text);
         concern(concerns, "%s", text);
         any = true;
+        refused = refused || strcmp(field_text(left, "reason"), "refused") == 0;
     }
+    if (refused)
+        advice(concerns, "journalctl -u popferry-hygiene | grep pickup-refused      # why, by "
+                         "hygiene's log; mend it, and rename it back to NAME.eml");
     if (any)
         advice(concerns, "ls -lAb %s/pickup", concerns->ctl->conf->spool_dir);
     const char *why = field_text(pickup, "put_off_why");

@@ -66,6 +66,7 @@ def test_odd_names(ferry, smtp, to, name):
         assert all(one.endswith(b".bad") for one in names)
     text = ferry.ctl_ok("status")
     assert "2 left alone in pickup/: it was not understood" in text
+    assert "grep pickup-refused" in text and "NAME.eml" in text
     for shown in (text, ferry.log("hygiene"), *left(ferry)["refused"][1]):
         assert_safe(shown)
     assert len(ferry.events("hygiene", "pickup-refused")) == 2
