@@ -157,6 +157,8 @@ const struct command commands[] = {
     {.name = "badmail export",
      .words = "ID [--output FILE] [--force]",
      .help = "the message itself, octet for octet",
+     .more = "Without --output it goes to standard output, but not to a terminal, which it may\n"
+             "steer.",
      .options = OPTION_BIT(OPTION_OUTPUT) | OPTION_BIT(OPTION_FORCE),
      .min = 1,
      .max = 1,

@@ -269,6 +269,7 @@ def test_export_onto_a_terminal(exported):
     assert code == EXIT_USAGE and b"--output" in out and b"Subject: empty" not in out
     code, out = on_terminal(q.ferry, "badmail", "export", q.ids["empty"], "--output", "-")
     assert code == 0 and b"Subject: empty" in out
+    assert "terminal" in q.ferry.ctl_ok("badmail", "export", "--help")
     for options in (["--json"], ["--force"], ["--output", "-", "--json"]):
         assert export(q, *options).returncode == EXIT_USAGE
 
