@@ -2,6 +2,7 @@
  * What people ask is in badmail_answer.c. */
 #include "hygiene/badmail.h"
 #include "hygiene/form.h"
+#include "hygiene/move.h"
 #include "hygiene/retention.h"
 #include "lib/clock.h"
 #include "lib/log.h"
@@ -62,16 +63,6 @@ void badmail_describe(const struct spool *spool, enum spool_dir dir, const char 
     }
 }
 
-static bool move_in(struct hygiene *h, const char *id, enum spool_dir from)
-{
-    struct error err;
-    if (spool_move(h->spool, id, from, SPOOL_BADMAIL, &err))
-        return true;
-    if (err.kind != ERROR_MISSING)
-        LOG(LOG_ALARM, "move-failed", KV("id", id), KV("error", err.text));
-    return false;
-}
-
 static void tell(struct hygiene *h, const char *id)
 {
     struct badmail b;
@@ -101,7 +92,7 @@ void badmail_enter(struct hygiene *h, char (*ids)[ID_SIZE], size_t n, enum spool
     if (moved == NULL)
         abort();
     for (size_t i = 0; i < n; i++) {
-        moved[i] = move_in(h, ids[i], from);
+        moved[i] = move_on(h, ids[i], from, SPOOL_BADMAIL);
         any = any || moved[i];
     }
     /* What is told leads to DELE, and then this name is the only one the message has. */
@@ -116,9 +107,10 @@ void badmail_enter(struct hygiene *h, char (*ids)[ID_SIZE], size_t n, enum spool
 
 /* --- at start --- */
 
-static bool reconcile_file(struct hygiene *h, const char *id, struct error *err)
+static void reconcile_file(struct hygiene *h, const char *id)
 {
     struct badmail b;
+    struct error err;
     if (!ledger_badmail(h->d->db, id, &b)) {
         badmail_describe(h->spool, SPOOL_BADMAIL, id, "unknown",
                          "found in badmail/ without a record", &b);
@@ -132,11 +124,14 @@ static bool reconcile_file(struct hygiene *h, const char *id, struct error *err)
     ledger_badmail_free(&b);
     if (!entered)
         ledger_badmail_entered(h->d->db, id);
-    if (state == BADMAIL_DELETED || state == BADMAIL_EXPIRED) /* a power cut brought it back */
-        return spool_remove(h->spool, SPOOL_BADMAIL, id, err);
+    if (state == BADMAIL_DELETED || state == BADMAIL_EXPIRED) { /* a power cut brought it back */
+        if (!spool_remove(h->spool, SPOOL_BADMAIL, id, &err))
+            LOG(LOG_ALARM, "remove-failed", KV("id", id), KV("error", err.text),
+                KV("meaning", "remove it by hand"));
+        return;
+    }
     if (state != BADMAIL_HELD) /* put back by hand */
         ledger_badmail_set(h->d->db, id, BADMAIL_HELD, NULL);
-    return true;
 }
 
 struct missing {
@@ -186,12 +181,11 @@ bool badmail_reconcile(struct hygiene *h, struct error *err)
     struct spool_scan *scan = spool_scan_begin(h->spool, SPOOL_BADMAIL, err);
     if (scan == NULL)
         return false;
-    bool ok = true;
     db_begin(h->d->db);
-    for (char id[ID_SIZE]; ok && spool_scan_next(scan, id);)
-        ok = reconcile_file(h, id, err);
+    for (char id[ID_SIZE]; spool_scan_next(scan, id);)
+        reconcile_file(h, id);
     close_missing(h);
     db_commit(h->d->db);
     spool_scan_end(scan);
-    return ok;
+    return true;
 }

@@ -2,6 +2,7 @@
 #ifndef HYGIENE_HYGIENE_H
 #define HYGIENE_HYGIENE_H
 
+#include "hygiene/steady.h"
 #include "lib/daemon.h"
 #include "lib/syncpool.h"
 #include "spool/spool.h"
@@ -14,6 +15,8 @@ struct hygiene {
     struct rejected *rejected; /* rejected.c */
     struct pickup *pickup;     /* pickup.c */
     struct event *prune;       /* main.c */
+    struct steady steady;
+    int64_t move_failed; /* move.c: when it was told last, monotonic */
 };
 
 extern const struct daemon_request control_requests[]; /* control.c */

@@ -14,10 +14,11 @@
 #include <string.h>
 
 enum {
-    WINDOW = 256,    /* judged at a time */
-    FOR_DROPS = 32,  /* of these, for what was handed in by pickup/ */
-    TURN = 64,       /* begun to be read in one turn of the loop */
-    FILTERS_MAX = 3, /* in the order they are asked */
+    WINDOW = 256,     /* judged at a time */
+    FOR_DROPS = 32,   /* of these, for what was handed in by pickup/ */
+    DROPS_MAX = 4096, /* that wait for one of those */
+    TURN = 64,        /* begun to be read in one turn of the loop */
+    FILTERS_MAX = 3,  /* in the order they are asked */
 };
 #define TURN_BYTES  (4 * 1024 * 1024) /* read in one turn of the loop */
 #define SLICE_BYTES (1024 * 1024)     /* of one message */
@@ -29,6 +30,7 @@ struct judge {
     struct verdicts *verdicts;
     GHashTable *known;  /* id -> struct judgement, which holds the key */
     GQueue reading;     /* struct judgement; whose form is being checked */
+    GQueue drops;       /* ids (malloc'd) of drops that found no place */
     struct event *turn; /* reads */
     struct event *wake; /* somebody who waits is due */
     struct filter *filters[FILTERS_MAX + 1];
@@ -79,14 +81,33 @@ static bool judged_before(struct hygiene *h, const char *id)
     return true;
 }
 
-static void offer(struct judge *judge, const char *id, size_t window)
+/* False: there was no place. */
+static bool offer(struct judge *judge, const char *id, size_t window)
 {
     struct waiting waiting;
     if (judge->h->d->stopping || g_hash_table_contains(judge->known, id) ||
         ledger_waiting(judge->h->d->db, id, &waiting) || judged_before(judge->h, id))
-        return;
-    if (judging(judge) < window)
-        begin(judge, id);
+        return true;
+    if (judging(judge) >= window)
+        return false;
+    begin(judge, id);
+    return true;
+}
+
+/* The places that are kept for them are theirs also when they are taken just now. */
+static void offer_drops(struct judge *judge)
+{
+    while (!g_queue_is_empty(&judge->drops) && judging(judge) < WINDOW) {
+        char *id = g_queue_pop_head(&judge->drops);
+        (void)offer(judge, id, WINDOW);
+        g_free(id);
+    }
+}
+
+static void keep_drop(struct judge *judge, const char *id)
+{
+    if (g_queue_get_length(&judge->drops) < DROPS_MAX)
+        g_queue_push_tail(&judge->drops, g_strdup(id));
     else
         sweep_ring(judge->sweep); /* it is found again */
 }
@@ -104,7 +125,8 @@ static void on_sweep(void *arg, char (*ids)[ID_SIZE], size_t n)
 {
     struct judge *judge = arg;
     for (size_t i = 0; i < n; i++)
-        offer(judge, ids[i], WINDOW - FOR_DROPS);
+        if (!offer(judge, ids[i], WINDOW - FOR_DROPS))
+            sweep_ring(judge->sweep); /* it is found again */
     set_pace(judge);
 }
 
@@ -216,6 +238,7 @@ static void on_settled(void *arg)
     struct judge *judge = arg;
     if (judge->h->d->stopping)
         return;
+    offer_drops(judge);
     set_pace(judge);
     begin_due(judge);
     arm_wake(judge);
@@ -279,6 +302,20 @@ static bool remove_stale_tops(struct hygiene *h, struct error *err)
     return ok;
 }
 
+/* What a stop left in incoming/. */
+static bool find_drops(struct judge *judge, struct error *err)
+{
+    char name[256];
+    struct spool_scan *scan = spool_scan_begin(judge->h->spool, SPOOL_INCOMING, err);
+    if (scan == NULL)
+        return false;
+    for (char id[ID_SIZE]; spool_scan_next(scan, id);)
+        if (ledger_drop(judge->h->d->db, id, name) == DROP_TAKEN)
+            keep_drop(judge, id);
+    spool_scan_end(scan);
+    return true;
+}
+
 struct judge *judge_start(struct hygiene *h, struct error *err)
 {
     static const struct verdicts_user user = {on_written, on_settled};
@@ -290,6 +327,7 @@ struct judge *judge_start(struct hygiene *h, struct error *err)
     judge->h = h;
     judge->known = g_hash_table_new(g_str_hash, g_str_equal);
     g_queue_init(&judge->reading);
+    g_queue_init(&judge->drops);
     judge->verdicts = verdicts_new(h, &user, judge);
     judge->turn = evtimer_new(h->d->base, on_turn, judge);
     judge->wake = evtimer_new(h->d->base, on_wake, judge);
@@ -297,6 +335,11 @@ struct judge *judge_start(struct hygiene *h, struct error *err)
         abort();
     judge->sweep = sweep_new(h->d->base, h->spool, SPOOL_INCOMING, on_sweep, judge);
     make_filters(judge);
+    if (!find_drops(judge, err)) {
+        judge_free(judge);
+        return NULL;
+    }
+    offer_drops(judge);
     sweep_ring(judge->sweep);
     arm_wake(judge);
     return judge;
@@ -308,6 +351,7 @@ void judge_free(struct judge *judge)
         return;
     give_up(judge, true);
     verdicts_free(judge->verdicts);
+    g_queue_clear_full(&judge->drops, g_free);
     free_filters(judge);
     sweep_free(judge->sweep);
     event_free(judge->turn);
@@ -318,15 +362,14 @@ void judge_free(struct judge *judge)
 
 void judge_ring(struct judge *judge, const char *id)
 {
-    if (id != NULL && id_valid(id, strlen(id)))
-        offer(judge, id, WINDOW - FOR_DROPS);
-    else
+    if (id == NULL || !id_valid(id, strlen(id)) || !offer(judge, id, WINDOW - FOR_DROPS))
         sweep_ring(judge->sweep);
 }
 
 void judge_drop(struct judge *judge, const char *id)
 {
-    offer(judge, id, WINDOW);
+    if (!offer(judge, id, WINDOW))
+        keep_drop(judge, id);
 }
 
 void judge_reload(struct judge *judge)

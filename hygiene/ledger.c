@@ -31,7 +31,8 @@ const char *const ledger_migrations[] = {
     "ALTER TABLE pickup ADD COLUMN recipients TEXT NOT NULL DEFAULT '';"
     /* With state, which is 0 in all of it: SQLite counts in the index alone only then. */
     "CREATE INDEX badmail_held_at ON badmail (at, entered, state) WHERE state = 0;"
-    "CREATE INDEX badmail_settled ON badmail (state, id) WHERE state > 0",
+    "CREATE INDEX badmail_settled ON badmail (state, id) WHERE state > 0;"
+    "CREATE TABLE clock (seen INTEGER NOT NULL)",
     NULL,
 };
 static_assert(BADMAIL_HELD == 0, "the partial indexes say so: 0, and all others above it");
@@ -114,16 +115,26 @@ void ledger_wait_over(struct db *db, const char *id)
     db_run(db, "DELETE FROM waiting WHERE id = ?1", DB_TEXT(id));
 }
 
+/* Whether there were any. */
+static bool each_waiting(struct db *db, sqlite3_stmt *st, ledger_waiting_fn *fn, void *arg)
+{
+    bool any = false;
+    while (db_row(db, st)) {
+        any = true;
+        if (fn(arg, db_column_text(st, 0)))
+            continue;
+        db_done(st);
+        break;
+    }
+    return any;
+}
+
 void ledger_each_waiting(struct db *db, int64_t now, ledger_waiting_fn *fn, void *arg)
 {
-    sqlite3_stmt *st = db_query(
-        db, "SELECT id FROM waiting WHERE next_at <= ?1 ORDER BY next_at, id", DB_INT(now));
-    while (db_row(db, st)) {
-        if (!fn(arg, db_column_text(st, 0))) {
-            db_done(st);
-            return;
-        }
-    }
+    static const char due[] = "SELECT id FROM waiting WHERE next_at <= ?1 ORDER BY next_at, id";
+    static const char absurd[] = "SELECT id FROM waiting WHERE next_at > ?1 ORDER BY next_at, id";
+    if (!each_waiting(db, db_query(db, due, DB_INT(now)), fn, arg))
+        (void)each_waiting(db, db_query(db, absurd, DB_INT(now + LEDGER_WAIT_MAX)), fn, arg);
 }
 
 int64_t ledger_next_waiting(struct db *db)
@@ -386,6 +397,17 @@ enum drop_state ledger_drop(struct db *db, const char *id, char name[static 256]
 }
 
 /* --- pruning --- */
+
+int64_t ledger_clock(struct db *db)
+{
+    return one_number(db, db_query(db, "SELECT COALESCE(MAX(seen), 0) FROM clock"));
+}
+
+void ledger_clock_set(struct db *db, int64_t now)
+{
+    if (db_run(db, "UPDATE clock SET seen = ?1", DB_INT(now)) == 0)
+        db_run(db, "INSERT INTO clock (seen) VALUES (?1)", DB_INT(now));
+}
 
 int ledger_prune(struct db *db, int64_t before)
 {

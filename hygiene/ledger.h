@@ -3,6 +3,7 @@
 #ifndef HYGIENE_LEDGER_H
 #define HYGIENE_LEDGER_H
 
+#include "lib/clock.h"
 #include "lib/db.h"
 #include "spool/message.h"
 #include <jansson.h>
@@ -30,7 +31,9 @@ void ledger_wait(struct db *db, const char *id, const struct waiting *waiting);
 /* False when there is no row. */
 bool ledger_waiting(struct db *db, const char *id, struct waiting *waiting);
 void ledger_wait_over(struct db *db, const char *id);
-/* Those that are due at `now`, the longest due first, each to fn until it says false. */
+/* Those that are due at `now`, the longest due first, each to fn until it says false. What was
+ * planned for a time further ahead than any delay was so by a clock that went wrong: it is due. */
+#define LEDGER_WAIT_MAX (2 * CLOCK_HOUR)
 typedef bool ledger_waiting_fn(void *arg, const char *id);
 void ledger_each_waiting(struct db *db, int64_t now, ledger_waiting_fn *fn, void *arg);
 /* When the next one is due; 0: none waits. */
@@ -123,6 +126,10 @@ bool ledger_drop_is_replay(struct db *db, const char *id);
 void ledger_drop_set(struct db *db, const char *id, enum drop_state state);
 /* Its state, and the name it had; "" when unknown. */
 enum drop_state ledger_drop(struct db *db, const char *id, char name[static 256]);
+
+/* The wall clock when it was last believed (steady.h); 0: never. */
+int64_t ledger_clock(struct db *db);
+void ledger_clock_set(struct db *db, int64_t now);
 
 /* Drops a bounded number of rows that changed before `before`: verdicts, drops, and badmail that is
  * no longer held. Returns how many. */

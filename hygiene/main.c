@@ -22,8 +22,11 @@ static void on_prune(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct hygiene *h = arg;
-    bool more = ledger_prune(h->d->db, clock_now() - KEEP_SETTLED) > 0;
-    more = retention_turn(h) || more;
+    bool more = false;
+    if (steady_clock(&h->steady, h->d->db)) {
+        more = ledger_prune(h->d->db, clock_now() - KEEP_SETTLED) > 0;
+        more = retention_turn(h) || more;
+    }
     struct timeval wait = {more ? PRUNE_GO_ON : PRUNE_EVERY, 0};
     (void)evtimer_add(h->prune, &wait);
 }

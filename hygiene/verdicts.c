@@ -2,6 +2,7 @@
 #include "hygiene/verdicts.h"
 #include "hygiene/badmail.h"
 #include "hygiene/ledger.h"
+#include "hygiene/move.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include <glib.h>
@@ -57,11 +58,8 @@ static void write_verdict(struct hygiene *h, const struct judgement *j)
 
 void verdicts_pass_on(struct hygiene *h, const char *id)
 {
-    struct error err;
-    if (spool_move(h->spool, id, SPOOL_INCOMING, SPOOL_OUTGOING, &err))
+    if (move_on(h, id, SPOOL_INCOMING, SPOOL_OUTGOING))
         bus_ring(h->d->bus, "outgoing", id);
-    else if (err.kind != ERROR_MISSING)
-        LOG(LOG_ALARM, "move-failed", KV("id", id), KV("error", err.text));
 }
 
 static void move_batch(struct verdicts *v)

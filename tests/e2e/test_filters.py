@@ -422,3 +422,20 @@ def test_rules_of_form_in_pickup(world, mode):
         wait_for(lambda: len(w.arrived()) == len(BREAKS), what="all of them")
         assert sorted(w.arrived()) == sorted(BREAKS.values())
         assert not server.asked
+
+
+def test_a_hanging_filter_holds_no_drop_up(world):
+    """More drops than there are places for them, each with a top to be synced, beside a full window."""
+    messages = [mail(f"m{n}") for n in range(300)]
+    with ScriptedFilter({"INSTREAM": HANG}) as server:
+        w = world(messages, clamd=at(server), clamd_timeout="10m", clamd_sessions=1, nul="repair")
+        wait_for(lambda: w.ferry.status()["hygiene"]["judging"] > 200, what="the window to be full")
+        for n in range(300):
+            pick_up(w.ferry, f"d{n}", b"Subject: d\r\n\r\na\0b\r\n")
+        wait_for(lambda: len(w.arrived()) == 300, 60, "all drops")
+        w.ferry.kill("hygiene")  # and what a stop leaves is known for what it is
+        for n in range(300):
+            pick_up(w.ferry, f"e{n}", b"Subject: e\r\n\r\na\0b\r\n")
+        w.ferry.start("hygiene")
+        wait_for(lambda: len(w.arrived()) == 600, 60, "all others")
+        assert set(w.arrived()).isdisjoint(messages)

@@ -110,6 +110,22 @@ static void no_start_without_a_sync(void **state)
     (void)close(ends[1]);
 }
 
+/* Rule 6: one odd thing stops nothing else. */
+static void a_directory_that_was_deleted(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {.text = ""};
+    char id[ID_SIZE], after[ID_SIZE], name[SPOOL_NAME_SIZE];
+    held(f, SPOOL_BADMAIL, id);
+    held(f, SPOOL_BADMAIL, after);
+    int dir = spool_fd(f->h.spool, SPOOL_BADMAIL);
+    assert_int_equal(unlinkat(dir, spool_name(name, id, "eml"), 0), 0);
+    assert_int_equal(mkdirat(dir, name, 0700), 0);
+    ledger_badmail_set(f->d.db, id, BADMAIL_DELETED, NULL);
+    assert_true(badmail_reconcile(&f->h, &err));
+    assert_outcome(f, after, "badmail");
+}
+
 static void a_thousand_recipients_fit_an_answer(void **state)
 {
     struct fixture *f = *state;
@@ -239,6 +255,7 @@ int main(void)
         fixture_test(what_can_not_be_removed_stays_held),
         fixture_test(no_start_without_a_sync),
         fixture_test(not_told_without_a_sync),
+        fixture_test(a_directory_that_was_deleted),
         fixture_test(a_thousand_recipients_fit_an_answer),
         fixture_test(replay_of_a_damaged_file_fails),
         fixture_test(a_damaged_claim_goes_back),

@@ -204,6 +204,30 @@ static void counting_reads_no_rows(void **state)
     (void)sqlite3_finalize(st);
 }
 
+static bool last_due(void *arg, const char *id)
+{
+    (void)snprintf(arg, ID_SIZE, "%s", id);
+    return false;
+}
+
+/* A clock that was ahead and came back leaves plans for days that are far off. */
+static void absurd_plans_are_due(void **state)
+{
+    struct fixture *f = *state;
+    const int64_t now = INT64_C(1795000000) * CLOCK_SECOND;
+    struct waiting w = {.next_at = now + 30 * CLOCK_DAY};
+    char id[ID_SIZE] = "";
+    ledger_wait(f->d.db, "absurd", &w);
+    w.next_at = now + CLOCK_HOUR + CLOCK_MINUTE * 15; /* the longest that there is */
+    ledger_wait(f->d.db, "planned", &w);
+    ledger_each_waiting(f->d.db, now, last_due, id);
+    assert_string_equal(id, "absurd");
+    ledger_wait_over(f->d.db, "absurd");
+    id[0] = '\0';
+    ledger_each_waiting(f->d.db, now, last_due, id);
+    assert_string_equal(id, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +238,7 @@ int main(void)
         fixture_test(other_states_cost_what_they_are),
         fixture_test(the_oldest_are_found_first),
         fixture_test(counting_reads_no_rows),
+        fixture_test(absurd_plans_are_due),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
