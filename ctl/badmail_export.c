@@ -11,6 +11,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PAGE_MAX 49152 /* octets */
@@ -122,8 +123,12 @@ static bool into_file(struct export *export, const char *file, bool replace,
 {
     char draft[PATH_MAX];
     int n = snprintf(draft, sizeof draft, "%s.XXXXXX", file);
-    if (!replace && access(file, F_OK) == 0) /* said before it takes long */
-        return problem_set(problem, CTL_FAILED, "%s is there already; --force replaces it", file);
+    struct stat is;
+    bool exists = lstat(file, &is) == 0;
+    bool replaceable = exists && (S_ISREG(is.st_mode) || S_ISLNK(is.st_mode)); /* no device */
+    if (exists && !(replace && replaceable)) /* said before it takes long */
+        return problem_set(problem, CTL_FAILED, "%s is there already%s", file,
+                           replaceable ? "; --force replaces it" : ", and is no regular file");
     if (n < 0 || (size_t)n >= sizeof draft)
         return problem_set(problem, CTL_FAILED, "%.300s: the name is too long", file);
     export->fd = mkostemp(draft, O_CLOEXEC); /* mode 0600 */
@@ -166,6 +171,8 @@ int badmail_export(struct ctl *ctl, const struct args *args)
     const char *file = args->value[OPTION_OUTPUT];
     bool replace = args->value[OPTION_FORCE] != NULL;
     bool to_file = file != NULL && strcmp(file, "-") != 0;
+    if (file != NULL && file[0] == '\0')
+        return command_fail(CTL_USAGE, "--output: expected the name of a file, or -");
     if (!to_file && (ctl->json || replace))
         return command_fail(CTL_USAGE, "%s needs --output FILE", replace ? "--force" : "--json");
     if (file == NULL && isatty(STDOUT_FILENO))

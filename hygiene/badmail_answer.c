@@ -14,13 +14,20 @@
 typedef bool act_fn(struct hygiene *h, const char *id, const struct envelope_list *to, json_t *done,
                     struct error *err);
 
-static bool is_held(struct hygiene *h, const char *id)
+/* Why nothing can be done with it; NULL: it lies there. */
+static const char *why_not(const struct hygiene *h, const char *id)
 {
     struct badmail b;
-    if (!ledger_badmail(h->d->db, id, &b))
-        return false;
-    ledger_badmail_free(&b);
-    return b.state == BADMAIL_HELD;
+    bool held = ledger_badmail(h->d->db, id, &b);
+    if (held) {
+        held = b.state == BADMAIL_HELD;
+        ledger_badmail_free(&b);
+    }
+    if (!held)
+        return "badmail holds no such message";
+    return spool_find(h->spool, id) == SPOOL_BADMAIL
+               ? NULL
+               : "its file is not in badmail/: it is being sent again, or somebody has removed it";
 }
 
 /* Calls act for each of request.ids; its reasons are gathered under "failed". The ids that time did
@@ -37,10 +44,11 @@ static json_t *for_each_id(struct hygiene *h, const json_t *request, act_fn *act
         struct error err;
         if (id == NULL)
             continue;
+        const char *why = why_not(h, id);
         if (i > 0 && clock_monotonic() > end)
             (void)json_array_append(left, json_array_get(ids, i));
-        else if (!is_held(h, id))
-            (void)json_object_set_new(failed, id, json_string("badmail holds no such message"));
+        else if (why != NULL)
+            (void)json_object_set_new(failed, id, json_string(why));
         else if (!act(h, id, to, done, &err))
             (void)json_object_set_new(failed, id, shown_text(err.text, SHOWN_MAX));
     }

@@ -247,6 +247,8 @@ def test_export_spares_a_file_that_is_there(exported, odd):
     assert export(q, "--output", q.file, "--force").returncode == 0
     assert not q.file.is_symlink() and target.read_bytes() == b"theirs"
     assert export(q, "--output", q.ferry.home / "none" / "x").returncode == EXIT_FAILED
+    assert export(q, "--output", "/dev/null", "--force").returncode == EXIT_FAILED
+    assert export(q, "--output", "").returncode == EXIT_USAGE
 
 
 def test_export_of_a_damaged_message_leaves_no_file(exported):

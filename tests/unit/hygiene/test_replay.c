@@ -186,6 +186,25 @@ static void as_many_as_an_envelope_has(void **state)
     stop(f);
 }
 
+/* It can't be had back: so nobody is told that it is deleted. */
+static void a_replay_under_way_is_not_deleted(void **state)
+{
+    struct fixture *f = *state;
+    char id[ID_SIZE];
+    add_message(f, id, 0, mail);
+    start(f);
+    replay(f, id, NULL);
+    json_t *reply = good_answer(f, badmail_answer_delete, json_pack("{s:[s]}", "ids", id));
+    assert_int_equal(json_array_size(json_object_get(reply, "deleted")), 0);
+    const char *why = json_string_value(json_object_get(json_object_get(reply, "failed"), id));
+    assert_non_null(why);
+    assert_non_null(strstr(why, "being sent again"));
+    json_decref(reply);
+    assert_true(fixture_run(f, sent_on));
+    assert_int_equal(state_of(f, id), BADMAIL_REPLAYED);
+    stop(f);
+}
+
 /* Retention comes while the file is neither here nor there. */
 static void a_replay_under_way_does_not_expire(void **state)
 {
@@ -210,6 +229,7 @@ int main(void)
         quarantine_test(otherwise_to_who_is_left),
         quarantine_test(what_is_no_address_is_refused),
         quarantine_test(as_many_as_an_envelope_has),
+        quarantine_test(a_replay_under_way_is_not_deleted),
         quarantine_test(a_replay_under_way_does_not_expire),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
