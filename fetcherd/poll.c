@@ -223,11 +223,13 @@ static void begin_due(struct poll *p, int64_t now)
     size_t room = (size_t)fetcherd_conf(p->f)->fetch.sessions, n = 0;
     struct account **due = calloc(set->count ? set->count : 1, sizeof *due);
     bool held = watch_holding_off(p->f->watch) != NULL;
+    int64_t interval = fetcherd_conf(p->f)->fetch.interval;
 
     if (!due)
         abort();
     for (size_t i = 0; i < set->count; i++)
-        if (schedule_is_due(set->items[i], now) && (!held || schedule_by_hand(set->items[i])))
+        if (schedule_is_due(set->items[i], now, interval) &&
+            (!held || schedule_by_hand(set->items[i])))
             due[n++] = set->items[i];
     qsort(due, n, sizeof *due, by_next_poll);
     for (size_t i = 0; i < n && p->running < room; i++)

@@ -33,11 +33,27 @@ static int64_t interval_of(const struct account *a, int64_t default_interval)
     return a->interval ? a->interval : default_interval;
 }
 
-bool schedule_is_due(const struct account *a, int64_t now)
+/* The longest that any of the rules below puts a poll off. An hour at least, since a login delay
+ * learnt before our start is not known any more. */
+static int64_t longest_delay(const struct account *a, int64_t default_interval)
+{
+    int64_t interval = interval_of(a, default_interval);
+    int64_t rule = a->failures > 0 ? PERMANENT_DELAY : CLOCK_HOUR;
+    int64_t longest = clock_jitter_max(interval > rule ? interval : rule);
+
+    return a->login_delay > longest ? a->login_delay : longest;
+}
+
+static bool time_has_come(const struct account *a, int64_t now, int64_t default_interval)
+{
+    return a->next_poll <= now || a->next_poll > now + longest_delay(a, default_interval);
+}
+
+bool schedule_is_due(const struct account *a, int64_t now, int64_t default_interval)
 {
     if (!is_free(a))
         return false;
-    return asked_for(a) || (!a->paused && a->next_poll <= now);
+    return asked_for(a) || (!a->paused && time_has_come(a, now, default_interval));
 }
 
 void schedule_spread(const struct account_set *set, int64_t now, int64_t default_interval)
@@ -45,12 +61,12 @@ void schedule_spread(const struct account_set *set, int64_t now, int64_t default
     int64_t window = 0;
 
     for (size_t i = 0; i < set->count; i++)
-        if (is_free(set->items[i]) && set->items[i]->next_poll <= now)
+        if (is_free(set->items[i]) && time_has_come(set->items[i], now, default_interval))
             window += SPREAD;
     for (size_t i = 0; i < set->count; i++) {
         struct account *a = set->items[i];
         int64_t most = interval_of(a, default_interval);
-        if (a->next_poll <= now)
+        if (time_has_come(a, now, default_interval))
             a->next_poll = now + (int64_t)(((double)randombytes_random() / UINT32_MAX) *
                                            (double)(window < most ? window : most));
     }

@@ -8,8 +8,9 @@
 #include "fetcherd/account.h"
 
 /* Whether a poll should begin now: its time has come, or somebody asked for it by hand. Paused
- * accounts are polled by hand only, disabled ones not at all. */
-bool schedule_is_due(const struct account *account, int64_t now);
+ * accounts are polled by hand only, disabled ones not at all. A time further off than any delay of
+ * ours has come, too: it was planned by a clock that has been set back since. */
+bool schedule_is_due(const struct account *account, int64_t now, int64_t default_interval);
 
 /* Whether what makes it due is a request by hand. */
 bool schedule_by_hand(const struct account *account);

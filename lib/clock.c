@@ -48,6 +48,11 @@ int64_t clock_jitter(int64_t ms)
     return ms - spread / 2 + (int64_t)(chance % (uint64_t)spread);
 }
 
+int64_t clock_jitter_max(int64_t ms)
+{
+    return ms + ms / 4 + 1; /* clock_jitter rounds in our disfavour by one at most */
+}
+
 int64_t clock_backoff(int64_t base, int64_t max, unsigned failures)
 {
     int64_t delay = base;

@@ -24,6 +24,10 @@ const char *clock_text(int64_t ms, char buf[static CLOCK_TEXT_SIZE]);
 /* A delay around `ms`, anywhere from 3/4 to 5/4 of it, so that many who wait don't come back at
  * once. */
 int64_t clock_jitter(int64_t ms);
+/* The longest that clock_jitter makes of `ms`. What is planned for later than this was planned by a
+ * clock that has been set back since, and may count as due now: nobody is to wait until that
+ * clock's day has come. */
+int64_t clock_jitter_max(int64_t ms);
 
 /* base * 2^failures, at most max, jittered; failures counts from 0. The one rule for every
  * back-off. */

@@ -135,19 +135,32 @@ void ledger_each_recipient(struct db *db, const char *id, ledger_recipient_fn *f
            db_column_text(st, 2));
 }
 
-void ledger_each_due(struct db *db, int64_t now, ledger_due_fn *fn, void *arg)
+static bool each_of(struct db *db, sqlite3_stmt *st, ledger_due_fn *fn, void *arg)
 {
-    sqlite3_stmt *st = db_query(db,
-                                "SELECT id, next_attempt FROM message"
-                                " WHERE state = 1 AND next_attempt <= ?1"
-                                " ORDER BY next_attempt",
-                                DB_INT(now));
     while (db_row(db, st)) {
         if (!fn(arg, db_column_text(st, 0), db_column_int(st, 1))) {
             db_done(st);
-            return;
+            return false;
         }
     }
+    return true;
+}
+
+void ledger_each_due(struct db *db, int64_t now, int64_t longest, ledger_due_fn *fn, void *arg)
+{
+    sqlite3_stmt *due = db_query(db,
+                                 "SELECT id, next_attempt FROM message"
+                                 " WHERE state = 1 AND next_attempt <= ?1"
+                                 " ORDER BY next_attempt",
+                                 DB_INT(now));
+    if (!each_of(db, due, fn, arg))
+        return;
+    sqlite3_stmt *astray = db_query(db,
+                                    "SELECT id, ?1 FROM message"
+                                    " WHERE state = 1 AND next_attempt > ?1 + ?2"
+                                    " ORDER BY next_attempt",
+                                    DB_INT(now), DB_INT(longest));
+    (void)each_of(db, astray, fn, arg);
 }
 
 int64_t ledger_next_due(struct db *db, int64_t now)

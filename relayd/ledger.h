@@ -71,9 +71,11 @@ typedef void ledger_recipient_fn(void *arg, const char *address, enum ledger_rec
                                  const char *reply);
 void ledger_each_recipient(struct db *db, const char *id, ledger_recipient_fn *fn, void *arg);
 
-/* Deferred messages due at `now`, the longest due first. Calls fn until it returns false. */
+/* Deferred messages due at `now`, the longest due first; behind them those that are planned for
+ * later than `longest` (ms) from now, which is no delay of ours: the clock has been set back since.
+ * They count as due since now. Calls fn until it returns false. */
 typedef bool ledger_due_fn(void *arg, const char *id, int64_t since);
-void ledger_each_due(struct db *db, int64_t now, ledger_due_fn *fn, void *arg);
+void ledger_each_due(struct db *db, int64_t now, int64_t longest, ledger_due_fn *fn, void *arg);
 /* When the next one after `now` is due; 0 when none is. */
 int64_t ledger_next_due(struct db *db, int64_t now);
 uint64_t ledger_count(struct db *db, enum ledger_state state);

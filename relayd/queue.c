@@ -212,10 +212,10 @@ static void step_scan(struct queue *queue)
     }
 }
 
-bool queue_refill(struct queue *queue, int64_t now)
+bool queue_refill(struct queue *queue, int64_t now, int64_t longest)
 {
     if (queue->due.count < QUEUE_DUE_MAX / 2)
-        ledger_each_due(queue->db, now, add_due, queue);
+        ledger_each_due(queue->db, now, longest, add_due, queue);
     if (!room_to_scan(queue))
         return false;
     if (queue->scan || (queue->scan_wanted && begin_scan(queue, now)))

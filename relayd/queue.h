@@ -32,8 +32,8 @@ void queue_push(struct queue *queue, const char *id);
 /* Asks for a scan of outgoing/. */
 void queue_scan(struct queue *queue);
 /* Does a bounded piece of the reading. True: there is more to do, and room for it. `now` is the
- * wall clock. */
-bool queue_refill(struct queue *queue, int64_t now);
+ * wall clock, `longest` what a message may be put off (ledger_each_due). */
+bool queue_refill(struct queue *queue, int64_t now, int64_t longest);
 /* May outgoing/ have changed since the last scan began, with no scan under way? One fstat(2). A
  * file system's clock is coarse (4 ms and more), so that a change which was new when the scan began
  * may hide a later one: then it is yes once more. */

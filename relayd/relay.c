@@ -260,6 +260,12 @@ static void open_sessions(struct relay *relay)
         open_session(relay);
 }
 
+static bool refill(struct relay *relay)
+{
+    return queue_refill(relay->queue, clock_now(),
+                        clock_jitter_max(relay->d->conf->relay.retry_max));
+}
+
 /* A circuit that 4xx opened is closed by a message that is taken. Nobody has to wait for one to be
  * due (an hour, perhaps, in which fetching rests): the first deferred one is the probe. */
 static void find_probe(struct relay *relay)
@@ -271,7 +277,7 @@ static void find_probe(struct relay *relay)
     if (!ledger_retry_first(relay->d->db, clock_now()))
         route_well(&relay->route); /* nothing is left to try it with */
     else
-        (void)queue_refill(relay->queue, clock_now());
+        (void)refill(relay);
 }
 
 static void arm_wake(struct relay *relay)
@@ -308,7 +314,7 @@ static void on_work(evutil_socket_t fd, short what, void *arg)
     struct relay *relay = arg;
     if (relay->d->stopping)
         return;
-    bool more = queue_refill(relay->queue, clock_now());
+    bool more = refill(relay);
     follow_scan(relay, more);
     find_probe(relay);
     feed_idle(relay);

@@ -60,17 +60,65 @@ static void test_due(void **state)
     (void)state;
     struct account a = {.enabled = true, .next_poll = NOW};
 
-    assert_false(schedule_is_due(&a, NOW - 1));
-    assert_true(schedule_is_due(&a, NOW));
+    assert_false(schedule_is_due(&a, NOW - 1, INTERVAL));
+    assert_true(schedule_is_due(&a, NOW, INTERVAL));
     a.preparing = true;
-    assert_false(schedule_is_due(&a, NOW));
+    assert_false(schedule_is_due(&a, NOW, INTERVAL));
     a.preparing = false;
     a.enabled = false;
-    assert_false(schedule_is_due(&a, NOW));
+    assert_false(schedule_is_due(&a, NOW, INTERVAL));
     a.round = 1; /* asked for by hand, but disabled */
-    assert_false(schedule_is_due(&a, NOW));
+    assert_false(schedule_is_due(&a, NOW, INTERVAL));
     a.enabled = true;
-    assert_true(schedule_is_due(&a, 0));
+    assert_true(schedule_is_due(&a, 0, INTERVAL));
+}
+
+/* The clock was two days ahead when the next poll was planned, and has been set back since. */
+static void test_a_clock_that_was_ahead(void **state)
+{
+    (void)state;
+    clock_set_for_test(NOW + 2 * CLOCK_DAY);
+    struct account well = {.name = "a", .enabled = true};
+    struct account refused = {.name = "b", .enabled = true};
+    struct account waits = {.name = "c", .enabled = true};
+    struct account paused = {.name = "d", .enabled = true, .paused = true};
+    struct account *items[] = {&well, &refused};
+    struct account_set set = {.items = items, .count = 2};
+
+    schedule_after_success(&well, clock_now(), INTERVAL);
+    schedule_after_permanent(&refused, clock_now());
+    waits.login_delay = CLOCK_DAY;
+    schedule_respect_login_delay(&waits, clock_now());
+    paused.next_poll = clock_now();
+    assert_false(schedule_is_due(&well, clock_now(), INTERVAL));
+    assert_false(schedule_is_due(&refused, clock_now(), INTERVAL));
+    assert_false(schedule_is_due(&waits, clock_now(), INTERVAL));
+    clock_set_for_test(NOW);
+    assert_true(schedule_is_due(&well, clock_now(), INTERVAL));
+    assert_true(schedule_is_due(&refused, clock_now(), INTERVAL));
+    assert_true(schedule_is_due(&waits, clock_now(), INTERVAL));
+    assert_false(schedule_is_due(&paused, clock_now(), INTERVAL));
+    schedule_spread(&set, clock_now(), INTERVAL); /* a start of ours: they are overdue */
+    assert_in_range(well.next_poll, NOW, NOW + CLOCK_SECOND);
+    assert_in_range(refused.next_poll, NOW, NOW + CLOCK_SECOND);
+    clock_set_for_test(0);
+}
+
+/* However the jitter falls: a delay of ours is none of a clock that went wrong. */
+static void test_no_delay_of_ours_is_cut_short(void **state)
+{
+    (void)state;
+    struct account a = {.enabled = true};
+
+    for (int i = 0; i < 2000; i++) {
+        a.interval = i % 2 == 0 ? 0 : 3 * CLOCK_HOUR + i;
+        schedule_after_success(&a, NOW, INTERVAL);
+        assert_false(schedule_is_due(&a, NOW, INTERVAL));
+        schedule_after_failure(&a, NOW, INTERVAL);
+        assert_false(schedule_is_due(&a, NOW, INTERVAL));
+        schedule_after_permanent(&a, NOW);
+        assert_false(schedule_is_due(&a, NOW, INTERVAL));
+    }
 }
 
 static void test_bad_passwords_pause(void **state)
@@ -82,10 +130,10 @@ static void test_bad_passwords_pause(void **state)
     assert_false(schedule_bad_password(&a));
     assert_true(schedule_bad_password(&a));
     assert_true(a.paused);
-    assert_false(schedule_is_due(&a, NOW));
+    assert_false(schedule_is_due(&a, NOW, INTERVAL));
     assert_string_equal(account_condition(&a), "paused");
     a.round = 1;
-    assert_true(schedule_is_due(&a, NOW));
+    assert_true(schedule_is_due(&a, NOW, INTERVAL));
     assert_false(schedule_bad_password(&a)); /* told once */
     schedule_reset(&a, NOW);
     assert_false(a.paused);
@@ -119,10 +167,10 @@ static void test_who_waits_delays_nobody(void **state)
     struct account *items[] = {&overdue, &asked, &other};
     struct account_set set = {.items = items, .count = 3};
 
-    assert_true(schedule_is_due(&overdue, NOW));
-    assert_true(schedule_is_due(&asked, NOW));
+    assert_true(schedule_is_due(&overdue, NOW, INTERVAL));
+    assert_true(schedule_is_due(&asked, NOW, INTERVAL));
     assert_int_equal(schedule_wake(&set, NOW), NOW + 2);
-    assert_true(schedule_is_due(&other, NOW + 2));
+    assert_true(schedule_is_due(&other, NOW + 2, INTERVAL));
 }
 
 /* What the last poll received is not in the ledger yet: the next would fetch it again. */
@@ -131,9 +179,9 @@ static void test_not_before_the_last_batch_is_recorded(void **state)
     (void)state;
     struct account a = {.name = "a", .enabled = true, .next_poll = NOW, .round = 1, .commits = 1};
 
-    assert_false(schedule_is_due(&a, NOW));
+    assert_false(schedule_is_due(&a, NOW, INTERVAL));
     a.commits = 0;
-    assert_true(schedule_is_due(&a, NOW));
+    assert_true(schedule_is_due(&a, NOW, INTERVAL));
 }
 
 static void test_spread(void **state)
@@ -167,8 +215,9 @@ static void test_what_servers_want(void **state)
     a.login_delay = CLOCK_HOUR;
     schedule_respect_login_delay(&a, NOW);
     assert_int_equal(a.next_poll, NOW + CLOCK_HOUR);
-    assert_false(schedule_is_due(&a, NOW)); /* by hand, but it goes on with the poll before */
-    assert_true(schedule_is_due(&a, NOW + CLOCK_HOUR));
+    assert_false(
+        schedule_is_due(&a, NOW, INTERVAL)); /* by hand, but it goes on with the poll before */
+    assert_true(schedule_is_due(&a, NOW + CLOCK_HOUR, INTERVAL));
     schedule_after_permanent(&a, NOW);
     assert_in_range(a.next_poll, NOW + 4 * CLOCK_HOUR, NOW + 8 * CLOCK_HOUR);
     assert_int_equal(a.failures, 1);
@@ -181,6 +230,8 @@ int main(void)
         cmocka_unit_test(test_failures_back_off),
         cmocka_unit_test(test_back_off_ends_at_an_hour),
         cmocka_unit_test(test_due),
+        cmocka_unit_test(test_a_clock_that_was_ahead),
+        cmocka_unit_test(test_no_delay_of_ours_is_cut_short),
         cmocka_unit_test(test_bad_passwords_pause),
         cmocka_unit_test(test_wake),
         cmocka_unit_test(test_who_waits_delays_nobody),

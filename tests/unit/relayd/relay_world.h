@@ -132,7 +132,7 @@ static inline struct conf *load_conf(void)
     (void)fprintf(f,
                   "spool-dir = \"%s\"\nstate-dir = \"%s\"\nrun-dir = \"%s\"\n"
                   "relay { host = \"sim.example\" sessions = %d retry-min = \"1m\""
-                  " retry-max = \"1h\" expire = \"%dh\" }\n",
+                  " retry-max = \"4h\" expire = \"%dh\" }\n",
                   place.spool_dir, place.dir, place.dir, SESSIONS, EXPIRE_HOURS);
     assert_int_equal(fclose(f), 0);
     struct conf *loaded = conf_load(path, &err);

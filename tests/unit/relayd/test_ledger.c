@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+enum { LONGEST = 10000 }; /* that a message is put off */
+
 static struct place place;
 
 static int setup(void **state)
@@ -94,13 +96,44 @@ static void test_due(void **state)
     place_row(&place, "B", LEDGER_DEFERRED, 200);
     place_row(&place, "D", LEDGER_DEFERRED, 400);
     place_row(&place, "E", LEDGER_REJECTED, 1);
-    ledger_each_due(place.db, 300, take_two, ids);
+    ledger_each_due(place.db, 300, LONGEST, take_two, ids);
     assert_string_equal(ids, "AB");
     ids[0] = '\0';
-    ledger_each_due(place.db, 300, take_all, ids);
+    ledger_each_due(place.db, 300, LONGEST, take_all, ids);
     assert_string_equal(ids, "ABC");
     assert_int_equal(ledger_next_due(place.db, 300), 400);
     assert_int_equal(ledger_next_due(place.db, 400), 0);
+}
+
+struct due {
+    char ids[32];
+    int64_t since;
+};
+
+static bool take_time(void *arg, const char *id, int64_t since)
+{
+    struct due *due = arg;
+    strcat(due->ids, id);
+    due->since = since;
+    return true;
+}
+
+/* What a clock that was ahead has planned counts as due since now, behind what is due. */
+static void test_planned_by_a_clock_that_was_ahead(void **state)
+{
+    (void)state;
+    struct due due = {.ids = ""};
+    char ids[32] = "";
+    place_row(&place, "F", LEDGER_DEFERRED, 300 + LONGEST + 1);
+    place_row(&place, "N", LEDGER_DEFERRED, 300 + LONGEST);
+    place_row(&place, "A", LEDGER_DEFERRED, 100);
+    place_row(&place, "B", LEDGER_DEFERRED, 200);
+    place_row(&place, "H", LEDGER_HELD, 300 + 2 * LONGEST);
+    ledger_each_due(place.db, 300, LONGEST, take_time, &due);
+    assert_string_equal(due.ids, "ABF");
+    assert_int_equal(due.since, 300);
+    ledger_each_due(place.db, 300, LONGEST, take_two, ids); /* whoever has enough gets no more */
+    assert_string_equal(ids, "AB");
 }
 
 static void test_retry(void **state)
@@ -113,7 +146,7 @@ static void test_retry(void **state)
     assert_true(ledger_retry(place.db, "B", 50));
     assert_false(ledger_retry(place.db, "C", 50));
     assert_false(ledger_retry(place.db, "nobody", 50));
-    ledger_each_due(place.db, 50, take_all, ids);
+    ledger_each_due(place.db, 50, LONGEST, take_all, ids);
     assert_string_equal(ids, "B");
     assert_int_equal(ledger_retry_all(place.db, 60), 1); /* B is due already */
 }
@@ -127,7 +160,7 @@ static void test_retry_first(void **state)
     place_row(&place, "B", LEDGER_DEFERRED, 1000);
     place_row(&place, "C", LEDGER_DELIVERED, 1);
     assert_true(ledger_retry_first(place.db, 50));
-    ledger_each_due(place.db, 50, take_all, ids);
+    ledger_each_due(place.db, 50, LONGEST, take_all, ids);
     assert_string_equal(ids, "B");
 }
 
@@ -148,7 +181,7 @@ static void test_hold(void **state)
     assert_int_equal(ledger_retry_all(place.db, 1), 0);
     assert_false(ledger_retry_first(place.db, 1));
     assert_int_equal(ledger_next_due(place.db, 1), 0);
-    ledger_each_due(place.db, INT64_MAX, take_all, ids);
+    ledger_each_due(place.db, INT64_MAX / 2, LONGEST, take_all, ids);
     assert_string_equal(ids, "");
     assert_int_equal(ledger_prune(place.db, INT64_MAX), 1); /* C */
 
@@ -240,6 +273,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_row, setup, teardown),
         cmocka_unit_test_setup_teardown(test_row_is_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(test_due, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_planned_by_a_clock_that_was_ahead, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retry, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retry_first, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hold, setup, teardown),

@@ -76,6 +76,27 @@ static void test_a_message_that_hangs_stops_nobody(void **state)
     assert_int_equal(taken_of(2, 2 + GOOD), GOOD);
 }
 
+/* What was put off until that clock's tomorrow, or is held, when it comes back. */
+static void test_a_clock_that_was_ahead(void **state)
+{
+    (void)state;
+    sim.ahead = 2 * CLOCK_DAY;
+    bad_mood = SIM_LATER;
+    sim.mood_of = first_ones_are_bad;
+    relay_start(relay);
+    for (int i = 0; i < GOOD / 2; i++)
+        put_bell(i);
+    run_until(sim.now + 10 * CLOCK_SECOND, SIZE_MAX);
+    assert_int_equal(ledger_count(place.db, LEDGER_DEFERRED), GOOD / 2);
+    assert_true(ledger_hold(place.db, ids[0]));
+    sim.ahead = 0;
+    sim.mood_of = NULL;
+    run_until(sim.now + 2 * CLOCK_MINUTE, SIZE_MAX);
+    assert_int_equal(taken_of(0, GOOD), GOOD / 2 - 1);
+    assert_int_equal(sim.copies[0], 0);
+    assert_int_equal(ledger_count(place.db, LEDGER_HELD), 1);
+}
+
 /* RFC 5321, 4.5.3.2.6: ten minutes, and then nobody knows. */
 static void test_no_answer_behind_the_message(void **state)
 {
@@ -129,6 +150,7 @@ int main(void)
         IN_WORLD(test_behind_senders_that_end_the_session),
         IN_WORLD(test_behind_messages_that_are_put_off),
         IN_WORLD(test_a_message_that_hangs_stops_nobody),
+        IN_WORLD(test_a_clock_that_was_ahead),
         IN_WORLD(test_no_answer_behind_the_message),
         IN_WORLD(test_greylisting),
     };
