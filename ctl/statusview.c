@@ -167,6 +167,16 @@ static void relay_concerns(struct concerns *concerns, const json_t *relayd)
     advice(concerns, "%s retry --all      # once it is mended", concerns->ctl->self);
 }
 
+static void room_concerns(struct concerns *concerns, const json_t *relayd)
+{
+    const char *held = field_text(relayd, "holding_off");
+    if (held[0] == '\0')
+        return;
+    concern(concerns, "nothing is sent: %s", held);
+    advice(concerns, "df %s      # once there is room, it goes on by itself",
+           concerns->ctl->conf->state_dir);
+}
+
 static void filter_concerns(struct concerns *concerns, const json_t *hygiene)
 {
     size_t i;
@@ -326,6 +336,7 @@ void statusview_print(const struct ctl *ctl, const json_t *status)
     print_accounts(ctl, status);
     daemon_concerns(&concerns, status);
     relay_concerns(&concerns, json_object_get(status, "relayd"));
+    room_concerns(&concerns, json_object_get(status, "relayd"));
     filter_concerns(&concerns, json_object_get(status, "hygiene"));
     badmail_concerns(&concerns, json_object_get(status, "spool"));
     pickup_concerns(&concerns, json_object_get(status, "hygiene"));

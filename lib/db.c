@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -185,6 +186,14 @@ void db_close(struct db *db)
     (void)sqlite3_close(db->handle);
     (void)close(db->lock_fd);
     free(db);
+}
+
+uint64_t db_free_bytes(const struct db *db)
+{
+    struct statvfs st;
+    if (fstatvfs(db->lock_fd, &st) < 0) /* it lies beside the ledger */
+        return 0;
+    return (uint64_t)st.f_bavail * st.f_frsize;
 }
 
 /* --- statements --- */

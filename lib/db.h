@@ -23,6 +23,9 @@ MUST_CHECK struct db *db_open(const char *state_dir, const char *name,
                               const char *const migrations[], struct error *err);
 void db_close(struct db *db);
 
+/* Bytes that are free for us on its filesystem. Quotas may leave less. */
+uint64_t db_free_bytes(const struct db *db);
+
 enum db_type { DB_END, DB_TYPE_NULL, DB_TYPE_INT, DB_TYPE_TEXT, DB_TYPE_BLOB };
 struct db_value {
     enum db_type type;

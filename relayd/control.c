@@ -73,6 +73,8 @@ static json_t *answer_status(struct daemon *d, const json_t *request)
     (void)json_object_set_new(status, "error",
                               relay->route.error[0] != '\0' ? json_string(relay->route.error)
                                                             : json_null());
+    const char *held = room_problem(&relay->room);
+    (void)json_object_set_new(status, "holding_off", held ? json_string(held) : json_null());
     add_counts(relay, status);
     return bus_ok(status);
 }

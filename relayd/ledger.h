@@ -55,6 +55,10 @@ enum ledger_state ledger_state(struct db *db, const char *id);
 /* False when there is no row. */
 bool ledger_find(struct db *db, const char *id, struct ledger_row *row);
 
+/* Proves that verdicts on as many messages can be written down, by writing as much and removing it
+ * again: the room stays with the ledger. Ends the process when it can't. */
+void ledger_prove_room(struct db *db, int messages);
+
 void ledger_begin(struct db *db);
 void ledger_commit(struct db *db);
 /* Writes the row of `id`, in place of an older one. */

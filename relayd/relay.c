@@ -1,7 +1,7 @@
 /* Brings messages and sessions together. Promises: no message is in two sessions; no session ends
  * its message before the verdict on its last one is durable (so a crash leaves at most one message
- * in doubt for each connection); a server in trouble is tried as relayd/route says, mail or no
- * mail. */
+ * in doubt for each connection), and none begins one without room to write its verdict down; a
+ * server in trouble is tried as relayd/route says, mail or no mail. */
 #include "relayd/relay.h"
 
 #include "lib/clock.h"
@@ -63,11 +63,17 @@ static bool is_stuck(const struct session *session)
     return is_up(session) && session_hangs(session, clock_monotonic(), STUCK);
 }
 
+static bool lacks_room(struct relay *relay)
+{
+    return room_is_low(&relay->room, clock_monotonic());
+}
+
 /* A server in trouble gets one message at a time; but one on which it hangs must not stop the
  * others. */
-static bool may_give(const struct relay *relay)
+static bool may_give(struct relay *relay)
 {
-    if (relay->d->stopping || !route_may_send(&relay->route, clock_monotonic()))
+    if (relay->d->stopping || !route_may_send(&relay->route, clock_monotonic()) ||
+        lacks_room(relay))
         return false;
     return !route_in_trouble(&relay->route) ||
            count_by(relay, is_busy) == count_by(relay, is_stuck);
@@ -225,12 +231,12 @@ static void open_session(struct relay *relay)
                     session_open(d->base, d->streams, d->conf, relay->helo, &owner));
 }
 
-/* Without a password there is no use in connecting. */
+/* Without a password there is no use in connecting, nor when nothing may be sent. */
 static bool may_log_in(struct relay *relay)
 {
     struct error err;
     int64_t now = clock_monotonic();
-    if (!route_may_send(&relay->route, now))
+    if (!route_may_send(&relay->route, now) || lacks_room(relay))
         return false;
     bool ready = login_ready(relay->login, &err);
     if (!ready)
@@ -272,7 +278,8 @@ static void find_probe(struct relay *relay)
 {
     const struct route *route = &relay->route;
     bool idle = queue_ready(relay->queue) + queue_taken(relay->queue) == 0;
-    if (!route->open || route->failures > 0 || !idle || !route_may_send(route, clock_monotonic()))
+    if (!route->open || route->failures > 0 || !idle || !route_may_send(route, clock_monotonic()) ||
+        lacks_room(relay))
         return;
     if (!ledger_retry_first(relay->d->db, clock_now()))
         route_well(&relay->route); /* nothing is left to try it with */
@@ -331,11 +338,13 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     struct relay *relay = arg;
     int64_t now = clock_monotonic();
     settle_remind(relay->settle);
+    if (relay->room.low && !lacks_room(relay))
+        relay_work(relay);
     if (now >= relay->scan_next && queue_stale(relay->queue)) {
         queue_scan(relay->queue);
         relay_work(relay);
     }
-    if (now - relay->pruned >= PRUNE_EVERY &&
+    if (now - relay->pruned >= PRUNE_EVERY && !lacks_room(relay) &&
         ledger_prune(relay->d->db, clock_now() - KEEP_SETTLED) == 0)
         relay->pruned = now;
     arm(relay->tick, TICK);
@@ -392,6 +401,8 @@ struct relay *relay_new(struct daemon *d, struct error *err)
 void relay_start(struct relay *relay)
 {
     struct daemon *d = relay->d;
+    ledger_prove_room(d->db, d->conf->relay.sessions);
+    relay->room.db = d->db;
     advice_on_login(d->conf, relay->login);
     peer_helo(d->conf, relay->helo);
     route_init(&relay->route, d->conf->relay.retry_max);

@@ -8,6 +8,7 @@
 #include "relayd/login.h"
 #include "relayd/peer.h"
 #include "relayd/queue.h"
+#include "relayd/room.h"
 #include "relayd/route.h"
 #include "relayd/settle.h"
 #include "spool/spool.h"
@@ -23,6 +24,7 @@ struct relay {
     struct queue *queue; /* NULL while d->once, as all below */
     struct settle *settle;
     struct route route;
+    struct room room;
     struct backlog backlog;
     GPtrArray *sessions;  /* struct session */
     struct event *work;   /* there may be something to do */

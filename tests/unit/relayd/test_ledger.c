@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
@@ -217,6 +218,26 @@ static void test_migration(void **state)
     db_close(old);
 }
 
+/* Without room for it the process ends, before anything is sent. */
+static void test_no_room(void **state)
+{
+    (void)state;
+    int status = 0;
+    ledger_prove_room(place.db, 10);
+    ledger_prove_room(place.db, 10);
+    assert_int_equal(ledger_fact(place.db, "room", -1), -1);
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)!freopen("/dev/null", "w", stderr);
+        (void)db_run(place.db, "PRAGMA max_page_count = 1"); /* as many as it has */
+        ledger_prove_room(place.db, 20);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 75);
+}
+
 static void note_recipient(void *arg, const char *address, enum ledger_recipient state,
                            const char *reply)
 {
@@ -278,6 +299,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_retry_first, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hold, setup, teardown),
         cmocka_unit_test_setup_teardown(test_migration, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_room, setup, teardown),
         cmocka_unit_test_setup_teardown(test_recipients, setup, teardown),
         cmocka_unit_test_setup_teardown(test_prune, setup, teardown),
         cmocka_unit_test_setup_teardown(test_facts, setup, teardown),
