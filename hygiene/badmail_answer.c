@@ -5,8 +5,6 @@
 #include "hygiene/shown.h"
 #include "lib/clock.h"
 #include "lib/log.h"
-#include <stdio.h>
-#include <string.h>
 
 #define TIME_MAX 500 /* ms that one request may take of the loop; at least one id is done */
 
@@ -25,7 +23,7 @@ static const char *why_not(const struct hygiene *h, const char *id)
     }
     if (!held)
         return "badmail holds no such message";
-    return spool_find(h->spool, id) == SPOOL_BADMAIL
+    return spool_has(h->spool, SPOOL_BADMAIL, id)
                ? NULL
                : "its file is not in badmail/: it is being sent again, or somebody has removed it";
 }
@@ -88,7 +86,7 @@ static bool replay_one(struct hygiene *h, const char *id, const struct envelope_
 {
     char name[SPOOL_NAME_SIZE], fresh[ID_SIZE];
     if (!form_whole(h->spool, SPOOL_BADMAIL, id, err) ||
-        !pickup_claim_for(h->pickup, SPOOL_BADMAIL, spool_name(name, id, "eml"), to, fresh, err))
+        !pickup_claim(h->pickup, SPOOL_BADMAIL, spool_name(name, id, "eml"), to, fresh, err))
         return false;
     if (to != NULL && to->count > 0)
         LOG(LOG_NOTE, "replay-redirected", KV("id", fresh), KV("replay_of", id),
@@ -102,13 +100,10 @@ static bool add_recipient(const struct conf *conf, const json_t *value, struct e
                           struct error *err)
 {
     const char *text = json_string_value(value);
-    char address[ADDRESS_MAX + 2];
+    char address[ADDRESS_MAX + 1];
     if (text == NULL)
         return error_set(err, ERROR_USAGE, "to: expected addresses");
-    bool bare = strchr(text, '@') == NULL && conf->default_domain[0] != '\0';
-    int n = snprintf(address, sizeof address, "%s%s%s", text, bare ? "@" : "",
-                     bare ? conf->default_domain : "");
-    if (n < 0 || n > ADDRESS_MAX || !address_valid(address))
+    if (!address_complete(text, conf->default_domain, address))
         return error_set(err, ERROR_USAGE,
                          "to: \"%.300s\": expected an address such as you@corp.example", text);
     return envelope_list_add(to, address) ||

@@ -5,11 +5,9 @@
 #include "hygiene/guard.h"
 #include "hygiene/ledger.h"
 #include "lib/log.h"
-#include <fcntl.h>
 #include <glib.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define TURN_BYTES (1024 * 1024) /* of small drops */
 
@@ -101,21 +99,13 @@ static void fail(struct copy *copy, const struct error *err)
                     how == COPIES_WRITTEN ? "it was written to while it was copied" : err->text);
 }
 
-static bool is_listed(const struct envelope_list *list, const char *address)
-{
-    for (size_t i = 0; i < list->count; i++)
-        if (strcmp(list->items[i], address) == 0)
-            return true;
-    return false;
-}
-
 /* Whom relayd delivered to already must not get it again: the row of the quarantined original knows
  * who is left. Where the preface lacks one of them, somebody has changed it. */
 static void leave_out_reached(const struct badmail *b, struct message_head *head)
 {
     struct envelope_list left = {.count = 0};
     for (size_t i = 0; i < b->recipients.count; i++)
-        if (!is_listed(&head->recipients, b->recipients.items[i]) ||
+        if (!envelope_list_has(&head->recipients, b->recipients.items[i]) ||
             !envelope_list_add(&left, b->recipients.items[i])) {
             envelope_list_free(&left);
             return;
@@ -131,14 +121,11 @@ static void leave_out_reached(const struct badmail *b, struct message_head *head
 static void know_replay(struct hygiene *h, struct drop *drop)
 {
     struct message_head *head = &drop->head;
-    char name[SPOOL_NAME_SIZE];
     struct badmail b;
     if (head->replay_of[0] == '\0')
         return;
-    bool lies_there =
-        faccessat(spool_fd(h->spool, SPOOL_BADMAIL), spool_name(name, head->replay_of, "eml"), F_OK,
-                  AT_SYMLINK_NOFOLLOW) == 0;
-    if (lies_there || !ledger_badmail(h->d->db, head->replay_of, &b)) {
+    if (spool_has(h->spool, SPOOL_BADMAIL, head->replay_of) ||
+        !ledger_badmail(h->d->db, head->replay_of, &b)) {
         drop_disown(drop);
         return;
     }

@@ -10,9 +10,8 @@
 
 /* --- envelope --- */
 
-/* "<address>", or "address", perhaps with parameters behind, which are left out. One without a
- * domain gets the default one. */
-static bool path_of(const char *value, const char *default_domain, char out[static ADDRESS_MAX + 1])
+/* "<address>", or "address", perhaps with parameters behind, which are left out. */
+static bool path_of(const char *value, char out[static ADDRESS_MAX + 1])
 {
     const char *start = value, *end;
     if (*start == '<') {
@@ -22,10 +21,12 @@ static bool path_of(const char *value, const char *default_domain, char out[stat
     } else {
         end = start + strcspn(start, " \t");
     }
-    bool bare = end > start && memchr(start, '@', (size_t)(end - start)) == NULL;
-    int n = snprintf(out, ADDRESS_MAX + 1, "%.*s%s%s", (int)(end - start), start, bare ? "@" : "",
-                     bare ? default_domain : "");
-    return n >= 0 && n <= ADDRESS_MAX;
+    size_t n = (size_t)(end - start);
+    if (n > ADDRESS_MAX)
+        return false;
+    memcpy(out, start, n);
+    out[n] = '\0';
+    return true;
 }
 
 static bool bad_line(struct error *err, const char *name, const char *value)
@@ -38,8 +39,8 @@ static bool bad_line(struct error *err, const char *name, const char *value)
 static bool take_sender(struct drop *drop, const char *value, const char *default_domain,
                         struct error *err)
 {
-    char path[ADDRESS_MAX + 1];
-    if (!path_of(value, default_domain, path) || !(path[0] == '\0' || address_valid(path)))
+    char text[ADDRESS_MAX + 1], path[ADDRESS_MAX + 1] = "";
+    if (!path_of(value, text) || !(text[0] == '\0' || address_complete(text, default_domain, path)))
         return bad_line(err, "X-Sender", value);
     memcpy(drop->head.sender, path, sizeof path);
     return true;
@@ -48,8 +49,8 @@ static bool take_sender(struct drop *drop, const char *value, const char *defaul
 static bool take_receiver(struct drop *drop, const char *value, const char *default_domain,
                           struct error *err)
 {
-    char path[ADDRESS_MAX + 1];
-    if (!path_of(value, default_domain, path) || !address_valid(path))
+    char text[ADDRESS_MAX + 1], path[ADDRESS_MAX + 1];
+    if (!path_of(value, text) || !address_complete(text, default_domain, path))
         return bad_line(err, "X-Receiver", value);
     return envelope_list_add(&drop->head.recipients, path) ||
            error_set(err, ERROR_PERMANENT, "more than %d recipients", ENVELOPE_RECIPIENTS_MAX);

@@ -80,14 +80,8 @@ static void claim_rows(struct pickup *p, enum spool_dir dir, struct pickup_claim
     db_commit(p->h->d->db);
 }
 
-bool pickup_claim(struct pickup *p, enum spool_dir dir, const char *name, char id[static ID_SIZE],
-                  struct error *err)
-{
-    return pickup_claim_for(p, dir, name, NULL, id, err);
-}
-
-bool pickup_claim_for(struct pickup *p, enum spool_dir dir, const char *name,
-                      const struct envelope_list *to, char id[static ID_SIZE], struct error *err)
+bool pickup_claim(struct pickup *p, enum spool_dir dir, const char *name,
+                  const struct envelope_list *to, char id[static ID_SIZE], struct error *err)
 {
     struct pickup_claim claim;
     (void)snprintf(claim.name, sizeof claim.name, "%s", name);

@@ -27,12 +27,10 @@ void pickup_stop(struct pickup *p);
  */
 json_t *pickup_status(const struct pickup *p);
 
-/* Steps 1 and 2 for dir/NAME; the rest follows by itself under the new id. */
+/* Steps 1 and 2 for dir/NAME; the rest follows by itself under the new id. It goes to `to`; NULL:
+ * to the recipients that it has. */
 MUST_CHECK bool pickup_claim(struct pickup *p, enum spool_dir dir, const char *name,
-                             char id[static ID_SIZE], struct error *err);
-/* The same, for other recipients than it has. */
-MUST_CHECK bool pickup_claim_for(struct pickup *p, enum spool_dir dir, const char *name,
-                                 const struct envelope_list *to, char id[static ID_SIZE],
-                                 struct error *err);
+                             const struct envelope_list *to, char id[static ID_SIZE],
+                             struct error *err);
 
 #endif

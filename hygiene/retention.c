@@ -3,11 +3,9 @@
 #include "hygiene/retention.h"
 #include "lib/clock.h"
 #include "lib/log.h"
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct due {
     char ids[RETENTION_TURN][ID_SIZE];
@@ -23,19 +21,14 @@ static bool note_due(void *arg, const struct badmail *b)
 
 /* One that somebody removed, or that is on its way out just now, was not ours to remove: the row
  * gets the state that a start would give it, and a replay under way puts it right. */
-static bool is_there(const struct hygiene *h, const char *id)
-{
-    char name[SPOOL_NAME_SIZE];
-    return faccessat(spool_fd(h->spool, SPOOL_BADMAIL), spool_name(name, id, "eml"), F_OK,
-                     AT_SYMLINK_NOFOLLOW) == 0;
-}
-
 static void close_rows(struct hygiene *h, const struct due *due)
 {
     db_begin(h->d->db);
     for (int i = 0; i < due->count; i++)
         ledger_badmail_set(h->d->db, due->ids[i],
-                           is_there(h, due->ids[i]) ? BADMAIL_EXPIRED : BADMAIL_REMOVED, NULL);
+                           spool_has(h->spool, SPOOL_BADMAIL, due->ids[i]) ? BADMAIL_EXPIRED
+                                                                           : BADMAIL_REMOVED,
+                           NULL);
     db_commit(h->d->db);
 }
 

@@ -12,6 +12,7 @@
 #include "lib/domain.h"
 #include <arpa/inet.h>
 #include <glib.h>
+#include <stdio.h>
 #include <string.h>
 
 #define LOCAL_MAX 64
@@ -102,6 +103,15 @@ bool address_valid(const char *address)
         has_c1(address))
         return false;
     return local_part_valid(address, (size_t)(at - address)) && address_domain_valid(at + 1);
+}
+
+bool address_complete(const char *text, const char *default_domain,
+                      char out[static ADDRESS_MAX + 1])
+{
+    bool bare = strchr(text, '@') == NULL;
+    int n =
+        snprintf(out, ADDRESS_MAX + 1, "%s%s%s", text, bare ? "@" : "", bare ? default_domain : "");
+    return n >= 0 && n <= ADDRESS_MAX && address_valid(out);
 }
 
 bool address_is_utf8(const char *address)

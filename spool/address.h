@@ -10,6 +10,9 @@
 
 /* `address` is without angle brackets. The null path "" is not valid here. */
 bool address_valid(const char *address);
+/* text, or text@default_domain where it has no "@", into out; false when that is not valid. */
+bool address_complete(const char *text, const char *default_domain,
+                      char out[static ADDRESS_MAX + 1]);
 /* True when it needs SMTPUTF8: any octet above 127. */
 bool address_is_utf8(const char *address);
 /* True for a domain name or address literal as Mailbox allows behind the "@". */

@@ -58,15 +58,10 @@ static bool complete(InternetAddressMailbox *mailbox, const char *default_domain
     const char *text = internet_address_mailbox_get_addr(mailbox);
     if (text == NULL || text[0] == '\0')
         return false;
-    int n;
-    if (strchr(text, '@') != NULL) {
-        const char *idn =
-            g_utf8_validate(text, -1, NULL) ? internet_address_mailbox_get_idn_addr(mailbox) : NULL;
-        n = snprintf(out, ADDRESS_MAX + 1, "%s", idn != NULL ? idn : text);
-    } else {
-        n = snprintf(out, ADDRESS_MAX + 1, "%s@%s", text, default_domain);
-    }
-    return n > 0 && n <= ADDRESS_MAX && address_valid(out);
+    const char *idn = strchr(text, '@') != NULL && g_utf8_validate(text, -1, NULL)
+                          ? internet_address_mailbox_get_idn_addr(mailbox)
+                          : NULL;
+    return address_complete(idn != NULL ? idn : text, default_domain, out);
 }
 
 struct pick {
@@ -266,11 +261,18 @@ enum envelope_source envelope_reverse_path(const char *header, size_t len,
 
 /* --- recipients --- */
 
-bool envelope_list_add(struct envelope_list *list, const char *address)
+bool envelope_list_has(const struct envelope_list *list, const char *address)
 {
     for (size_t i = 0; i < list->count; i++)
         if (strcmp(list->items[i], address) == 0)
             return true;
+    return false;
+}
+
+bool envelope_list_add(struct envelope_list *list, const char *address)
+{
+    if (envelope_list_has(list, address))
+        return true;
     if (list->count == ENVELOPE_RECIPIENTS_MAX)
         return false;
     char **items = realloc(list->items, (list->count + 1) * sizeof items[0]);

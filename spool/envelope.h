@@ -40,6 +40,7 @@ struct envelope_list {
 };
 /* Adds a copy; false when the list is full (ENVELOPE_RECIPIENTS_MAX). A double is left out. */
 MUST_CHECK bool envelope_list_add(struct envelope_list *list, const char *address);
+bool envelope_list_has(const struct envelope_list *list, const char *address);
 void envelope_list_free(struct envelope_list *list);
 
 /* The addresses of To, Cc and Bcc that are valid; how many were not goes to *invalid. */

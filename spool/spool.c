@@ -159,13 +159,17 @@ bool spool_remove(const struct spool *spool, enum spool_dir dir, const char *id,
     return error_errno(err, "cannot remove %s from %s", name, dir_names[dir]);
 }
 
-enum spool_dir spool_find(const struct spool *spool, const char *id)
+bool spool_has(const struct spool *spool, enum spool_dir dir, const char *id)
 {
     char name[SPOOL_NAME_SIZE];
     struct stat st;
-    spool_name(name, id, "eml");
+    return fstatat(spool->fd[dir], spool_name(name, id, "eml"), &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+enum spool_dir spool_find(const struct spool *spool, const char *id)
+{
     for (int d = 0; d < SPOOL_DIRS; d++)
-        if (fstatat(spool->fd[d], name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        if (spool_has(spool, (enum spool_dir)d, id))
             return (enum spool_dir)d;
     return SPOOL_DIRS;
 }

@@ -49,6 +49,8 @@ MUST_CHECK bool spool_move(const struct spool *spool, const char *id, enum spool
 /* Removes <id>.eml; one that is not there is fine. */
 MUST_CHECK bool spool_remove(const struct spool *spool, enum spool_dir dir, const char *id,
                              struct error *err);
+/* Whether <id>.eml lies there, whatever it is. */
+bool spool_has(const struct spool *spool, enum spool_dir dir, const char *id);
 /* Which directory holds <id>.eml, looked for in the order of the flow; SPOOL_DIRS: none. A message
  * moving forward meanwhile is still found. */
 enum spool_dir spool_find(const struct spool *spool, const char *id);

@@ -236,7 +236,8 @@ static void a_damaged_claim_goes_back(void **state)
     ledger_badmail_entered(f->d.db, id);
     damage(f, id);
     start(f);
-    assert_true(pickup_claim(f->h.pickup, SPOOL_BADMAIL, spool_name(name, id, "eml"), fresh, &err));
+    assert_true(
+        pickup_claim(f->h.pickup, SPOOL_BADMAIL, spool_name(name, id, "eml"), NULL, fresh, &err));
     assert_false(given_back(f));
     assert_true(badmail_reconcile(&f->h, &err)); /* as a start does, before it takes up claims */
     assert_int_equal(state_of(f, id), BADMAIL_REMOVED);

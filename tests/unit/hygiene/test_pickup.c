@@ -289,7 +289,7 @@ static void replay_goes_to_those_who_lack_it(void **state)
     ledger_badmail_free(&b);
     start(f);
     assert_true(
-        pickup_claim(f->h.pickup, SPOOL_BADMAIL, spool_name(name, old, "eml"), fresh, &err));
+        pickup_claim(f->h.pickup, SPOOL_BADMAIL, spool_name(name, old, "eml"), NULL, fresh, &err));
     assert_true(fixture_run(f, one_out));
     struct message_reader *r = message_open(f->h.spool, SPOOL_INCOMING, fresh, &err);
     assert_non_null(r);
@@ -302,7 +302,7 @@ static void replay_goes_to_those_who_lack_it(void **state)
     assert_string_equal(b.replayed_as, fresh);
     ledger_badmail_free(&b);
     assert_false(
-        pickup_claim(f->h.pickup, SPOOL_BADMAIL, spool_name(name, old, "eml"), fresh, &err));
+        pickup_claim(f->h.pickup, SPOOL_BADMAIL, spool_name(name, old, "eml"), NULL, fresh, &err));
     assert_int_equal(err.kind, ERROR_MISSING);
     stop(f);
 }
