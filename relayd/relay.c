@@ -425,7 +425,7 @@ static void end_sessions(struct relay *relay)
 {
     for (guint i = relay->sessions->len; i-- > 0;) {
         struct session *session = g_ptr_array_index(relay->sessions, i);
-        if (session_was_ready(session) && !session_over(session))
+        if (session_greeted(session))
             session_quit(session);
         else
             session_free(g_ptr_array_remove_index_fast(relay->sessions, i));

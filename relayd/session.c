@@ -13,6 +13,7 @@
 
 #define CONNECT_TIMEOUT (30 * CLOCK_SECOND)
 #define IDLE_SECONDS    5
+#define LEAVE_SECONDS   2 /* for each reply, when all that is left to say is QUIT */
 
 enum {
     OUTPUT_HIGH = 256 * 1024, /* stop reading the file */
@@ -49,6 +50,12 @@ struct session {
     bool over;
 };
 
+/* Told to quit before it was of any use: how it ends says nothing about the server. */
+static bool unwanted(const struct session *session)
+{
+    return session->quit_wanted && !session->was_ready;
+}
+
 /* ---- time-outs ---- */
 
 static uint64_t moved(const struct session *session)
@@ -56,9 +63,15 @@ static uint64_t moved(const struct session *session)
     return session->written - evbuffer_get_length(stream_output(session->stream));
 }
 
+static int patience(const struct session *session)
+{
+    int usual = smtp_patience(session->smtp);
+    return unwanted(session) && usual > LEAVE_SECONDS ? LEAVE_SECONDS : usual;
+}
+
 static void set_deadline(struct session *session)
 {
-    const struct timeval wait = {smtp_patience(session->smtp), 0};
+    const struct timeval wait = {patience(session), 0};
     session->deadline.state = smtp_state(session->smtp);
     session->deadline.replies = smtp_replies(session->smtp);
     session->deadline.moved = moved(session);
@@ -104,8 +117,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
         set_deadline(session);
         return;
     }
-    (void)snprintf(why, sizeof why, "the server took longer than %d s (%s)",
-                   smtp_patience(session->smtp), session->stage);
+    (void)snprintf(why, sizeof why, "the server took longer than %d s (%s)", patience(session),
+                   session->stage);
     smtp_lost(session->smtp, why);
 }
 
@@ -125,7 +138,8 @@ static void end_session(struct session *session, enum smtp_close how, const char
     session->over = true;
     (void)evtimer_del(session->idle);
     (void)evtimer_del(session->deadline.timer);
-    session->owner.ended(session->owner.arg, session, how, text);
+    session->owner.ended(session->owner.arg, session, unwanted(session) ? SMTP_CLOSED_QUIT : how,
+                         text);
 }
 
 static void on_unreadable(struct session *session, const struct error *err)
@@ -235,7 +249,7 @@ static void on_login(void *ctx, const struct smtp_reply *reply)
     struct session *session = ctx;
     struct auth *auth = &session->auth;
     if (!reply && session->quit_wanted) { /* the password may be another server's by now */
-        smtp_login_failed(session->smtp, SMTP_CLOSED_FAILED, "the session is no longer wanted");
+        smtp_quit(session->smtp);
         return;
     }
     enum auth_progress progress = reply ? auth_reply(auth, reply) : begin_login(session);
@@ -431,7 +445,11 @@ void session_free(struct session *session)
 void session_quit(struct session *session)
 {
     session->quit_wanted = true;
-    if (session->over || smtp_state(session->smtp) != SMTP_READY)
+    if (session->over)
+        return;
+    if (unwanted(session))
+        set_deadline(session);
+    if (smtp_state(session->smtp) != SMTP_READY)
         return;
     (void)evtimer_del(session->idle);
     smtp_quit(session->smtp);

@@ -42,7 +42,8 @@ void session_free(struct session *session);
 enum smtp_refusal session_begin(struct session *session, struct attempt *attempt)
     __attribute__((warn_unused_result));
 void session_go_on(struct session *session);
-/* Ends it in order as soon as no message is under way. */
+/* Ends it in order as soon as no message is under way; one that was not ready yet, within seconds,
+ * and then as SMTP_CLOSED_QUIT, whatever happens. */
 void session_quit(struct session *session);
 
 bool session_idle(const struct session *session); /* ready and without a message */

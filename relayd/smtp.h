@@ -82,7 +82,7 @@ struct smtp_events {
     void (*secure)(void *ctx); /* start TLS, then call smtp_secured */
     /* What is next in logging in: smtp_auth at the beginning (reply is NULL); smtp_auth_answer or
      * smtp_auth_cancel for a challenge (334); for what else the server says, smtp_login_done,
-     * smtp_login_failed, or smtp_auth again. It may be called now or later. */
+     * smtp_login_failed, smtp_auth again, or smtp_quit. It may be called now or later. */
     void (*login)(void *ctx, const struct smtp_reply *reply);
     void (*ready)(void *ctx); /* smtp_start or smtp_quit may be called */
     /* With LMTP an accepted one gets a second word, behind the message. */
@@ -166,6 +166,7 @@ void smtp_body(struct smtp *smtp, const char *bytes, size_t len);
 bool smtp_wants_body(const struct smtp *smtp);
 void smtp_body_end(struct smtp *smtp);
 
+/* When ready, or in place of a login that has not begun; else nothing happens. */
 void smtp_quit(struct smtp *smtp);
 /* Gives up without a byte or an event more; the connection must be dropped. */
 void smtp_abandon(struct smtp *smtp);

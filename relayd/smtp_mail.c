@@ -365,7 +365,7 @@ const char *smtp_refusal_text(enum smtp_refusal refusal)
 
 void smtp_quit(struct smtp *smtp)
 {
-    if (smtp->state == SMTP_READY)
+    if (smtp->state == SMTP_READY || (smtp->state == SMTP_LOGIN && !smtp->login_owed))
         smtp_put_simple(smtp, "QUIT", SMTP_QUIT);
 }
 

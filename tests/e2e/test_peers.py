@@ -57,7 +57,7 @@ def to_peer(make_ferry, authority):
         fetch = {"received_by": relay.pop("received_by", "")}
         if tls != "none":
             relay["ca"] = str(authority.cert)
-        port = server.port_tls if tls == "implicit" else server.port
+        port = relay.pop("port", server.port_tls if tls == "implicit" else server.port)
         return make_ferry(port, fetch=fetch, relay={"host": server.host} | relay)
 
     return make
@@ -210,10 +210,7 @@ def test_smtputf8(peers, to_peer):
     server = peers(TlsPostfix)
     server.begin()
     with Recorder(server.port) as wire:
-        ferry = to_peer(server)
-        ferry.relay_section["port"] = wire.port
-        ferry.write_conf()
-        ferry.restart("relayd")
+        ferry = to_peer(server, port=wire.port)
         raw = normalised(simple("Grüße"))
         pick_up(ferry, "utf8", raw, [UTF8], sender="müller@origin.example")
         pick_up(ferry, "ascii", raw, ["utf8-ascii@corp.example"])

@@ -11,7 +11,7 @@ import pytest
 from tests.harness.mail import normalised, simple
 from tests.harness.postfix import Postfix
 from tests.harness.process import wait_for
-from tests.harness.scripted import CLOSE, Gone, ScriptedPop3, ScriptedSmtp
+from tests.harness.scripted import CLOSE, HANG, Drip, Gone, ScriptedPop3, ScriptedSmtp
 
 HOUR = {"retry_min": "1h", "retry_max": "1h"}
 SECOND = {"retry_min": "1s", "retry_max": "1s"}
@@ -283,3 +283,32 @@ def test_a_login_that_fails_behind_xclient(make_ferry):
         wait_for(lambda: ferry.status()["relayd"]["queue"]["in_flight"] == 0, what="it to be put back")
         drop(ferry, "own")
         wait_for(lambda: smtp.accepted, 30, "the other message")
+
+
+def test_a_stop_in_the_midst_of_ehlo_is_in_order(make_ferry):
+    """To be cut off counts as an error with many servers, and as an attack with some."""
+    with ScriptedSmtp({"EHLO*": Drip(b"250 mail\r\n", pause=0.1)}) as smtp:
+        ferry = make_ferry(smtp.port)
+        wait_for(lambda: smtp.heard("EHLO*"), what="the look at the server")
+        assert ferry.stop("relayd") == {"relayd": 0}
+        assert smtp.heard("QUIT")
+
+
+def test_a_server_that_hangs_holds_up_no_stop(make_ferry):
+    with ScriptedSmtp({"EHLO*": HANG}) as smtp:
+        ferry = make_ferry(smtp.port)
+        wait_for(lambda: smtp.heard("EHLO*"), what="the look at the server")
+        assert ferry.stop("relayd") == {"relayd": 0}
+        assert not smtp.heard("QUIT") and not ferry.events("relayd", "relay-failed")
+
+
+def test_a_stop_in_place_of_a_login(make_ferry):
+    """What is said of the password before EHLO is answered does not go out any more."""
+    ehlo = Drip(b"250-mail\r\n250 AUTH PLAIN\r\n", pause=0.03)
+    with ScriptedSmtp({"EHLO*": ehlo}) as smtp:
+        ferry = make_ferry(smtp.port, relay={"user": "me", "auth": "plain"}, start=False)
+        ferry.ctl_ok("relay", "password", "--password-stdin", stdin="secret\n")
+        ferry.start()
+        wait_for(lambda: smtp.heard("EHLO*"), what="the look at the server")
+        assert ferry.stop("relayd") == {"relayd": 0}
+        assert smtp.heard("QUIT") and not smtp.heard("AUTH*")
