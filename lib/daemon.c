@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define WRITE_ROOM (UINT64_C(1) << 20) /* bytes that the write of a request may take */
+
 enum { SIGNAL_TERM, SIGNAL_INT, SIGNAL_HUP, SIGNALS };
 
 struct run {
@@ -35,6 +37,18 @@ static json_t *answer_log(const json_t *request)
     return bus_ok(NULL);
 }
 
+static json_t *refuse(const struct daemon *d, const struct daemon_request *request)
+{
+    if (request->needs_loop && d->once)
+        return bus_error("down", "%s is not running", d->name);
+    if (request->writes && db_free_bytes(d->db) < WRITE_ROOM)
+        return bus_error("failed",
+                         "nothing was changed, because the disk of state-dir is full: make room "
+                         "there (df %s), then do it again",
+                         d->conf->state_dir);
+    return NULL;
+}
+
 static json_t *answer(void *arg, const json_t *request)
 {
     struct run *run = arg;
@@ -48,9 +62,8 @@ static json_t *answer(void *arg, const json_t *request)
     for (const struct daemon_request *r = run->program->requests; r->cmd != NULL; r++) {
         if (strcmp(r->cmd, cmd) != 0)
             continue;
-        if (r->needs_loop && run->d.once)
-            return bus_error("down", "%s is not running", run->d.name);
-        return r->answer(&run->d, request);
+        json_t *refusal = refuse(&run->d, r);
+        return refusal ? refusal : r->answer(&run->d, request);
     }
     return bus_error("usage", "%s does not know the request \"%.40s\"", run->d.name, cmd);
 }

@@ -38,6 +38,7 @@ struct daemon_request {
     const char *cmd;
     json_t *(*answer)(struct daemon *d, const json_t *request); /* a new reference */
     bool needs_loop; /* while d->once: answered with code "down" */
+    bool writes;     /* to the ledger: refused while its disk is full, which would end the daemon */
 };
 
 struct daemon_program {

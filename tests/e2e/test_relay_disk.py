@@ -147,3 +147,27 @@ def test_it_waits_for_room_and_says_so(make_ferry):
             assert [one["level"] for one in ferry.events("relayd", "holding-off")] == ["alarm"]
             assert len(ferry.events("relayd", "relaying-again")) == 1
             assert ferry.status()["relayd"]["circuit"] == "closed"
+
+
+def test_what_a_person_asks_for_ends_no_daemon(make_ferry):
+    """It is refused, with what to do; the daemon that is down is asked as well."""
+    with ScriptedSmtp({"MAIL*": b"451 4.3.0 later\r\n"}) as smtp:
+        ferry = make_ferry(smtp.port, relay={"retry_min": "1h", "retry_max": "1h"}, start=False)
+        with small_disk(ferry) as filler:
+            queued(ferry)
+            ferry.start("relayd")
+            wait_for(lambda: all(one["attempts"] for one in ferry.queue()), what="all to be put off")
+            ids = [one["id"] for one in ferry.queue()]
+            asked = [("queue", "hold", ids[0]), ("queue", "release", ids[0]), ("retry", ids[0])]
+            ferry.ctl_ok(*asked[0])
+            fill(filler, 0)
+            for running in (True, False):
+                for words in asked:
+                    code, _, said = ferry.ctl(*words)
+                    assert code == 1 and "state-dir is full" in said and f"df {ferry.state}" in said
+                assert ferry.running("relayd") == running
+                ferry.stop("relayd")
+            filler.unlink()
+            ferry.start("relayd")
+            for words in asked[1:]:
+                ferry.ctl_ok(*words)
