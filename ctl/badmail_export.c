@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PAGE_MAX 49152 /* octets */
+#define PAGE_MAX (1024 * 1024) /* octets */
 
 struct export
 {
@@ -38,7 +38,7 @@ static json_t *ask_page(const struct export *export, struct problem *problem)
 
 static bool take_page(struct export *export, const json_t *page, struct problem *problem)
 {
-    unsigned char bytes[PAGE_MAX];
+    static unsigned char bytes[PAGE_MAX];
     const char *data = field_text(page, "data");
     size_t n = 0;
     if (sodium_base642bin(bytes, sizeof bytes, data, strlen(data), NULL, &n, NULL,

@@ -4,12 +4,13 @@
 #include "hygiene/badmail.h"
 #include <sodium.h>
 
-#define PAGE_BYTES 36864 /* in base64 49152 */
+#define PAGE_BYTES      36864  /* in base64 49152 */
+#define PAGE_ONCE_BYTES 552960 /* not by the bus, and each page is a start of ours */
 
 static json_t *page(const struct message_head *head, uint64_t offset, const unsigned char *bytes,
                     size_t n)
 {
-    char text[sodium_base64_ENCODED_LEN(PAGE_BYTES, sodium_base64_VARIANT_ORIGINAL)];
+    static char text[sodium_base64_ENCODED_LEN(PAGE_ONCE_BYTES, sodium_base64_VARIANT_ORIGINAL)];
     char hash[HASH_TEXT_SIZE];
     (void)sodium_bin2base64(text, sizeof text, bytes, n, sodium_base64_VARIANT_ORIGINAL);
     return bus_ok(json_pack("{s:s, s:I, s:I, s:s}", "data", text, "offset", (json_int_t)offset,
@@ -27,10 +28,10 @@ json_t *badmail_answer_export(struct hygiene *h, const json_t *request)
         return bus_error("notfound",
                          "badmail holds no message %.40s; see: popferryctl badmail list", id);
     struct error err;
-    unsigned char bytes[PAGE_BYTES];
-    size_t n;
+    static unsigned char bytes[PAGE_ONCE_BYTES];
+    size_t n, most = h->d->once ? PAGE_ONCE_BYTES : PAGE_BYTES;
     struct message_reader *r = message_open(h->spool, SPOOL_BADMAIL, id, &err);
-    json_t *reply = r != NULL && message_read_at(r, (uint64_t)offset, bytes, sizeof bytes, &n, &err)
+    json_t *reply = r != NULL && message_read_at(r, (uint64_t)offset, bytes, most, &n, &err)
                         ? page(message_reader_head(r), (uint64_t)offset, bytes, n)
                         : bus_error_from(&err);
     message_close(r);

@@ -198,7 +198,7 @@ def test_while_hygiene_is_down(quarantine):
 @pytest.fixture(scope="module")
 def odd():
     """Bytes of all kinds, several pages of them."""
-    return b"Subject: odd\r\n\r\n" + bytes(range(1, 256)) * 900 + b"\r\n.\r\nend\r\n"
+    return b"Subject: odd\r\n\r\n" + bytes(range(1, 256)) * 5000 + b"\r\n.\r\nend\r\n"
 
 
 @pytest.fixture
@@ -226,6 +226,14 @@ def test_export_octet_for_octet(exported, odd):
     told = q.ferry.ctl_json("badmail", "export", q.ids["empty"], "--output", q.file, "--force")
     assert told["size"] == len(q.file.read_bytes()) and told["file"] == str(q.file)
     assert q.file.read_bytes() == mail("empty", body="")
+
+
+def test_export_while_hygiene_is_down(exported, odd):
+    """By pages that are larger, since each is a start of hygiene."""
+    q = exported
+    q.ferry.stop("hygiene")
+    assert export(q).stdout == odd
+    assert export(q, subject="empty").stdout == mail("empty", body="")
 
 
 def test_export_spares_a_file_that_is_there(exported, odd):

@@ -68,7 +68,10 @@ static json_t *domain(struct daemon *d, const json_t *request)
 
 static const char *const migrations[] = {"CREATE TABLE starts (once INTEGER)", NULL};
 static const struct daemon_request requests[] = {
-    {"starts", starts, false}, {"domain", domain, true}, {NULL, NULL, false}};
+    {.cmd = "starts", .answer = starts},
+    {.cmd = "domain", .answer = domain, .needs_loop = true},
+    {.cmd = NULL},
+};
 static const struct daemon_program program = {.name = "unit",
                                               .summary = "a daemon for tests",
                                               .migrations = migrations,
