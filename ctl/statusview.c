@@ -23,7 +23,8 @@ static const struct {
     {"hygiene", hygiene_line, "new and refused mail waits; fetching and delivery go on"},
     {"relayd", relayd_line, "mail waits in outgoing/; fetching and judging go on"},
 };
-#define DAEMONS (sizeof daemons / sizeof daemons[0])
+#define DAEMONS        (sizeof daemons / sizeof daemons[0])
+#define SILENT_SECONDS 10 /* a filter seldom takes as long over a message */
 
 static void fetcherd_line(const json_t *reply, char *buf, size_t size)
 {
@@ -184,11 +185,16 @@ static void filter_concerns(struct concerns *concerns, const json_t *hygiene)
     bool any = false;
     json_array_foreach(json_object_get(hygiene, "filters"), i, filter)
     {
-        if (field_true(filter, "up"))
-            continue;
-        concern(concerns, "%s (%s) gives no verdict: %s", field_text(filter, "name"),
-                field_text(filter, "server"), field_text(filter, "error"));
-        any = true;
+        const char *name = field_text(filter, "name"), *server = field_text(filter, "server");
+        long long silent = (long long)field_int(filter, "silent");
+        if (!field_true(filter, "up")) {
+            concern(concerns, "%s (%s) gives no verdict: %s", name, server,
+                    field_text(filter, "error"));
+            any = true;
+        } else if (silent >= SILENT_SECONDS) {
+            concern(concerns, "%s (%s) has not answered for %lld s; messages at it: %lld", name,
+                    server, silent, (long long)field_int(filter, "under_way"));
+        }
     }
     if (any)
         advice(concerns, "%s retry --all      # once it is mended", concerns->ctl->self);

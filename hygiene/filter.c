@@ -40,6 +40,7 @@ struct filter {
     uint64_t size;
     GQueue waiting; /* struct filter_question */
     int under_way;
+    int64_t heard;     /* monotonic: its last answer, or the first question since it was idle */
     unsigned failures; /* in a row */
     int64_t next_at;   /* monotonic; no question before, while in trouble */
     uint64_t asked;
@@ -106,6 +107,7 @@ static void on_answer(void *arg, struct filter_answer *answer)
     struct filter *f = q->filter;
     struct filter_question was = *q;
     f->under_way--;
+    f->heard = clock_monotonic();
     free(q);
     want_turn(f);
     if (answer->word == FILTER_BROKEN)
@@ -117,7 +119,8 @@ static void on_answer(void *arg, struct filter_answer *answer)
 
 static void begin(struct filter *f, struct filter_question *q)
 {
-    f->under_way++;
+    if (f->under_way++ == 0)
+        f->heard = clock_monotonic();
     f->asked++;
     q->call = f->protocol->ask(&f->server, q->subject, on_answer, q);
 }
@@ -241,8 +244,10 @@ json_t *filter_status(const struct filter *f)
     char server[CONF_HOST_SIZE + 8];
     (void)snprintf(server, sizeof server, f->server.host[0] == '/' ? "%s" : "%s:%d", f->server.host,
                    f->server.port);
-    return json_pack("{s:s, s:s, s:b, s:o, s:I, s:i}", "name", f->protocol->name, "server", server,
-                     "up", f->failures == 0, "error",
+    int64_t silent = f->under_way > 0 ? clock_monotonic() - f->heard : 0;
+    return json_pack("{s:s, s:s, s:b, s:o, s:I, s:i, s:I}", "name", f->protocol->name, "server",
+                     server, "up", f->failures == 0, "error",
                      f->failures > 0 ? json_string(f->error) : json_null(), "asked",
-                     (json_int_t)f->asked, "under_way", f->under_way);
+                     (json_int_t)f->asked, "under_way", f->under_way, "silent",
+                     (json_int_t)(silent / CLOCK_SECOND));
 }

@@ -204,6 +204,15 @@ def test_a_filter_that_does_not_answer(world, filters, kind, how):
     assert len(w.arrived()) == 21 and not w.ferry.badmail()
 
 
+def test_a_filter_that_hangs_is_told_of_before_its_time_is_up(world):
+    with ScriptedFilter({"CONNECT": HANG}) as server:
+        w = world([mail("m")], clamd=at(server), clamd_timeout="5m")
+        told = f"clamd (127.0.0.1:{server.port}) has not answered for"
+        shown = wait_for(lambda: (s := w.ferry.ctl_ok("status")) and told in s and s, 30, "a word of it")
+        assert "messages at it: 1" in shown
+        assert w.ferry.status()["hygiene"]["filters"][0]["up"]
+
+
 def test_much_mail_that_waits_holds_fetching_off(world):
     with ScriptedFilter({"CONNECT": CLOSE}) as server:
         fetch = {"messages_per_session": 2000}
