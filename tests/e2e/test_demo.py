@@ -36,6 +36,14 @@ def finish(process):
     return process.returncode, out
 
 
+def until(words, process):
+    """Its lines, up to the one that has these words (or to its end)."""
+    for line in process.stdout:
+        yield line
+        if words in line:
+            return
+
+
 def left_behind(home):
     """Processes whose command line names our directory."""
     found = []
@@ -93,11 +101,11 @@ def test_somebody_elses_directory_is_not_touched(home):
 def test_on_a_configuration_of_ones_own(home):
     ferry = Popferry(home / "own", free_port())
     process = start(home, "--config", ferry.conf)
-    wait_for(lambda: (home / "own/run").exists(), what="the daemons to begin")
+    began = list(until("until Ctrl-C", process))
     wait_for(lambda: all(up(ferry)), what="the daemons to be up")
     process.send_signal(signal.SIGINT)
     code, out = finish(process)
-    assert code == 0 and "until Ctrl-C" in out
+    assert code == 0, "".join(began) + out
     assert not any(up(ferry))
     assert left_behind(home) == []
 
