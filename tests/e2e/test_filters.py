@@ -260,7 +260,8 @@ def test_a_verdict_before_the_message(world, name):
     """Who has not read it can't know."""
     large = mail("large", ("x" * 70 + "\n") * 300_000)
     with ScriptedFilter({"CONNECT": [EARLY[name], HANG]}) as server:
-        w = world([large], **{name: at(server), f"{name}_size": "100M", f"{name}_timeout": "2s"})
+        conf = {name: at(server), f"{name}_size": "100M", f"{name}_timeout": "2s"}
+        w = world([large], fetch={"message_size": "50M"}, **conf)
         event, = wait_for(lambda: w.ferry.events("hygiene", "filter-deferred"), 20, "it to wait")
         assert w.arrived() == []
         if name == "clamd":  # spamd's answer ends with the connection

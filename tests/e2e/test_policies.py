@@ -104,6 +104,7 @@ def test_never(make_ferry, smtp, server):
 def test_days_after_delivery(make_ferry, smtp, server):
     ferry = begin(make_ferry, smtp.port, server, delete="30d")
     ferry.drain()
+    ferry.fetch("acc")  # it has asked what became of them
     age(ferry, 29)
     server.mailbox["uid-9"] = NEW
     ferry.fetch("acc")
