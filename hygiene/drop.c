@@ -10,30 +10,37 @@
 
 /* --- envelope --- */
 
-/* "<address>", or "address", perhaps with parameters behind, which are left out. */
-static bool path_of(const char *value, char out[static ADDRESS_MAX + 1])
+/* "<address>", or "address"; returns what stands behind it, or NULL. */
+static const char *path_of(const char *value, char out[static ADDRESS_MAX + 1])
 {
-    const char *start = value, *end;
-    if (*start == '<') {
-        end = strchr(++start, '>');
-        if (end == NULL)
-            return false;
-    } else {
-        end = start + strcspn(start, " \t");
-    }
-    size_t n = (size_t)(end - start);
-    if (n > ADDRESS_MAX)
-        return false;
+    bool brackets = *value == '<';
+    const char *start = value + brackets;
+    size_t n = strcspn(start, brackets ? ">" : " ");
+    if (n > ADDRESS_MAX || (brackets && start[n] == '\0'))
+        return NULL;
     memcpy(out, start, n);
     out[n] = '\0';
-    return true;
+    return start + n + brackets;
+}
+
+/* ESMTP parameters (RFC 5321, 4.1.2), each behind a blank: they are left out, and a second address
+ * is not taken for one. */
+static bool only_parameters(const char *rest)
+{
+    while (*rest == ' ') {
+        rest += strspn(rest, " ");
+        rest += strspn(rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-");
+        rest += *rest == '=' ? strcspn(rest, " ") : 0;
+    }
+    return *rest == '\0';
 }
 
 static bool bad_line(struct error *err, const char *name, const char *value)
 {
     char shown[128];
-    return error_set(err, ERROR_PERMANENT, "%s: %s: expected an address such as <you@corp.example>",
-                     name, log_escape(shown, sizeof shown, value, strlen(value)));
+    return error_set(err, ERROR_PERMANENT,
+                     "%s: %s: expected one address, such as <you@corp.example>", name,
+                     log_escape(shown, sizeof shown, value, strlen(value)));
 }
 
 static bool take_sender(struct drop *drop, const char *value, const char *default_domain,
@@ -50,30 +57,72 @@ static bool take_receiver(struct drop *drop, const char *value, const char *defa
                           struct error *err)
 {
     char text[ADDRESS_MAX + 1], path[ADDRESS_MAX + 1];
-    if (!path_of(value, text) || !address_complete(text, default_domain, path))
+    const char *behind = path_of(value, text);
+    if (!behind || !only_parameters(behind) || !address_complete(text, default_domain, path))
         return bad_line(err, "X-Receiver", value);
     return envelope_list_add(&drop->head.recipients, path) ||
            error_set(err, ERROR_PERMANENT, "more than %d recipients", ENVELOPE_RECIPIENTS_MAX);
 }
 
-/* Takes the X-Sender and X-Receiver lines at the top; *found: there were some. */
+/* Of a value as it stands in the file: all but folding is one line of text. */
+static bool is_text(const struct header_field *field)
+{
+    for (size_t i = 0; i < field->value_len; i++) {
+        char c = field->value[i];
+        bool line_end =
+            c == '\n' || (c == '\r' && i + 1 < field->value_len && field->value[i + 1] == '\n');
+        if (((unsigned char)c < ' ' && c != '\t' && !line_end) || c == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+static bool take_line(struct drop *drop, const struct header_field *field,
+                      const char *default_domain, struct error *err)
+{
+    char value[512];
+    bool sender = header_is(field, "X-Sender");
+    header_unfold(field, value, sizeof value);
+    if (!is_text(field))
+        return bad_line(err, sender ? "X-Sender" : "X-Receiver", value);
+    return sender ? take_sender(drop, value, default_domain, err)
+                  : take_receiver(drop, value, default_domain, err);
+}
+
+static bool misplaced(struct error *err)
+{
+    return error_set(err, ERROR_PERMANENT,
+                     "the envelope is not understood: X-Sender, once, and X-Receiver lines belong "
+                     "on top, with nothing before or between them");
+}
+
+/* Takes the X-Sender and X-Receiver lines at the top; *found: there were some. What is meant as a
+ * recipient and stands elsewhere must not lead to the mail going to others. */
 static bool take_lines(struct drop *drop, const char *default_domain, bool *sender, bool *receivers,
                        struct error *err)
 {
     struct header_walk walk = header_begin(drop->top.bytes, drop->top.header);
+    const char *expected = walk.at;
+    bool on_top = true;
     for (struct header_field field; header_next(&walk, &field);) {
-        char value[512];
-        header_unfold(&field, value, sizeof value);
-        if (header_is(&field, "X-Sender") && !*sender)
-            *sender = true;
-        else if (header_is(&field, "X-Receiver"))
-            *receivers = true;
-        else
+        bool is_sender = header_is(&field, "X-Sender"),
+             is_receiver = header_is(&field, "X-Receiver");
+        if (on_top && (is_sender || is_receiver)) {
+            if (field.name != expected || (is_sender && *sender))
+                return misplaced(err);
+            *sender |= is_sender;
+            *receivers |= is_receiver;
+            if (!take_line(drop, &field, default_domain, err))
+                return false;
+            drop->skip = (size_t)(walk.at - drop->top.bytes);
+            expected = walk.at;
+            continue;
+        }
+        on_top = false;
+        if (*receivers || !*sender)
             break;
-        if (!(header_is(&field, "X-Sender") ? take_sender(drop, value, default_domain, err)
-                                            : take_receiver(drop, value, default_domain, err)))
-            return false;
-        drop->skip = (size_t)(walk.at - drop->top.bytes);
+        if (is_receiver)
+            return misplaced(err);
     }
     return true;
 }

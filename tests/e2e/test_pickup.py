@@ -109,6 +109,13 @@ def test_dropped_while_hygiene_is_down(ferry, smtp, to):
         b"To: <<>>, nonsense@\n\nx\n",
         b"X-Popferry: 1 lines=5 id=01JD account=x\r\nX-Sender: <a@b>\r\n\r\nx\r\n",
         os.urandom(3000),
+        b"X-Receiver: <one@corp.example>, <two@corp.example>\n" + PLAIN,
+        b"X-Receiver: <one@corp.example> <two@corp.example>\n" + PLAIN,
+        b"X-Sender: <a@corp.example>\rX-Receiver: <one@corp.example>\r\n" + PLAIN,
+        b"X-Sender: <a@corp.example>\nX Receiver: <one@corp.example>\nX-Receiver: <two@corp.example>\n" + PLAIN,
+        b"\xef\xbb\xbfX-Sender: <a@corp.example>\nX-Receiver: <one@corp.example>\n" + PLAIN,
+        b"X-Sender: <a@corp.example>\nX-Sender: <b@corp.example>\nX-Receiver: <one@corp.example>\n" + PLAIN,
+        b"X-Sender: <a@corp.example>\nX-Mailer: y\nX-Receiver: <one@corp.example>\n" + PLAIN,
     ],
     ids=[
         "blank",
@@ -118,6 +125,13 @@ def test_dropped_while_hygiene_is_down(ferry, smtp, to):
         "bad To",
         "torn preface",
         "noise",
+        "two on a line",
+        "two and a blank",
+        "bare CR",
+        "no field between",
+        "BOM",
+        "two senders",
+        "receiver below",
     ],
 )
 def test_what_cannot_be_understood_is_renamed(ferry, smtp, raw):
