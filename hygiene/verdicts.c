@@ -105,13 +105,24 @@ static void put_off(struct judgement *j, const char *why)
     (void)snprintf(j->waiting.reason, sizeof j->waiting.reason, "%s", why);
 }
 
+/* It would be so at each try: a filter asks for more than any server takes. */
+static void refuse(struct judgement *j, size_t len)
+{
+    j->verdict = VERDICT_BADMAIL;
+    (void)snprintf(j->decided_by, sizeof j->decided_by, "form:long-header");
+    (void)snprintf(j->reason, sizeof j->reason,
+                   "with what filters want changed, its header section would have %zu octets", len);
+}
+
 static void write_top(struct verdicts *v, struct judgement *j)
 {
     struct top top;
     struct error err;
     if (j->verdict != VERDICT_PASS || !judgement_top(j, &top))
         return;
-    if (top_write(v->h->spool, j->id, &top, &v->fds[v->fd_count], &err))
+    if (top.len > TOP_MAX)
+        refuse(j, top.len);
+    else if (top_write(v->h->spool, j->id, &top, &v->fds[v->fd_count], &err))
         v->fd_count++;
     else
         put_off(j, err.text);
@@ -130,9 +141,13 @@ static void on_synced(void *arg, int failed_errno)
     struct verdicts *v = arg;
     close_fds(v);
     v->syncing = false;
-    for (size_t i = 0; failed_errno != 0 && i < v->batch_count; i++)
-        if (v->batch[i]->verdict == VERDICT_PASS)
-            put_off(v->batch[i], strerror(failed_errno));
+    for (size_t i = 0; failed_errno != 0 && i < v->batch_count; i++) {
+        struct judgement *j = v->batch[i];
+        if (j->verdict != VERDICT_PASS)
+            continue;
+        (void)!top_remove(v->h->spool, j->id, NULL); /* the next verdict may want none */
+        put_off(j, strerror(failed_errno));
+    }
     commit_batch(v);
 }
 
