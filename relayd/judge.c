@@ -30,7 +30,7 @@ void judge_result(struct relay *relay, const struct attempt *attempt,
         route_put_off(&relay->route, now, first, result->text);
     else if (result->outcome != SMTP_SESSION_FAILED)
         route_well(&relay->route);
-    else if (result->code == 0)
+    else if (result->code == 0 || result->code == 421) /* behind a message, perhaps for its sake */
         route_lost(&relay->route, now, result->text);
     else
         route_failed(&relay->route, now, result->text);

@@ -137,7 +137,7 @@ static bool offer(struct queue *queue, const char *id)
         return true;
     switch (ledger_state(queue->db, id)) {
     case LEDGER_FRESH:
-        return join(queue, &queue->fresh, QUEUE_FRESH_MAX, id, id_time(id));
+        return join(queue, &queue->fresh, QUEUE_FRESH_MAX, id, MIN(id_time(id), clock_now()));
     case LEDGER_DELIVERED:
         queue->settled(queue->arg, id, true);
         return true;

@@ -26,6 +26,8 @@ enum sim_mood {
     SIM_DIES,     /* over the whole message, before it answers */
     SIM_HANGS,    /* the same, and does not even hang up */
     SIM_LATER,    /* 451 to the whole message */
+    SIM_ENDS,     /* 421 to MAIL */
+    SIM_ENDS_IT,  /* 421 to the whole message */
 };
 
 static struct {
@@ -124,6 +126,9 @@ static inline void sim_take(struct stream *stream)
     stream->in_body = false;
     if (mood == SIM_DIES) {
         stream->hangs_up = true;
+    } else if (mood == SIM_ENDS_IT) {
+        sim_say(stream, "421 4.7.0 goodbye\r\n");
+        stream->hangs_up = true;
     } else if (mood == SIM_LATER) {
         sim_say(stream, "451 4.3.0 later\r\n");
     } else if (mood == SIM_HANGS) {
@@ -152,7 +157,10 @@ static inline void sim_command(struct stream *stream, const char *line)
         {"QUIT", "221 2.0.0 bye\r\n"},
     };
     (void)sscanf(line, "MAIL FROM:<n%d@", &stream->number);
-    if (sim_mood_over(stream) == SIM_HANGS_UP && strncmp(line, "MAIL", 4) == 0) {
+    enum sim_mood mood = sim_mood_over(stream);
+    if ((mood == SIM_HANGS_UP || mood == SIM_ENDS) && strncmp(line, "MAIL", 4) == 0) {
+        if (mood == SIM_ENDS)
+            sim_say(stream, "421 4.7.0 goodbye\r\n");
         stream->hangs_up = true;
         return;
     }

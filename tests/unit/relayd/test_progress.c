@@ -58,6 +58,18 @@ static void test_behind_messages_that_are_put_off(void **state)
     assert_in_range(good_behind(SIM_LATER), 0, 12 * CLOCK_MINUTE);
 }
 
+static void test_behind_messages_told_421(void **state)
+{
+    (void)state;
+    assert_in_range(good_behind(SIM_ENDS_IT), 0, 12 * CLOCK_MINUTE);
+}
+
+static void test_behind_senders_told_421(void **state)
+{
+    (void)state;
+    assert_in_range(good_behind(SIM_ENDS), 0, 12 * CLOCK_MINUTE);
+}
+
 /* One holds a connection for the ten minutes of the final dot, and the route is in trouble. */
 static void test_a_message_that_hangs_stops_nobody(void **state)
 {
@@ -149,6 +161,8 @@ int main(void)
         IN_WORLD(test_behind_messages_that_end_the_session),
         IN_WORLD(test_behind_senders_that_end_the_session),
         IN_WORLD(test_behind_messages_that_are_put_off),
+        IN_WORLD(test_behind_messages_told_421),
+        IN_WORLD(test_behind_senders_told_421),
         IN_WORLD(test_a_message_that_hangs_stops_nobody),
         IN_WORLD(test_a_clock_that_was_ahead),
         IN_WORLD(test_no_answer_behind_the_message),
