@@ -2,6 +2,7 @@
  * directories, the spool, and then each daemon's key and ledger, which the daemon itself makes.
  * Nothing that is there already is touched. */
 #include "ctl/call.h"
+#include "lib/bus.h"
 #include "lib/error.h"
 #include "spool/spool.h"
 #include <errno.h>
@@ -112,7 +113,10 @@ static bool load_conf(struct init *init, struct problem *problem)
 {
     struct error err = {0};
     init->ctl->conf = conf_load(init->ctl->conf_file, &err);
-    return init->ctl->conf != NULL || problem_set(problem, CTL_FAILED, "%s", err.text);
+    if (init->ctl->conf == NULL)
+        return problem_set(problem, CTL_FAILED, "%s", err.text);
+    init->ctl->caller = bus_caller_new(init->ctl->conf->run_dir);
+    return true;
 }
 
 static bool make_spool(const struct init *init, struct problem *problem)

@@ -384,7 +384,7 @@ const struct daemon_request control_requests[] = {
     {.cmd = "account.enable", .answer = answer_enable, .writes = true},
     {.cmd = "account.disable", .answer = answer_disable, .writes = true},
     {.cmd = "account.remove", .answer = answer_remove, .writes = true},
-    {.cmd = "fetch", .answer = answer_fetch, .needs_loop = true},
+    {.cmd = "fetch", .answer = answer_fetch, .needs_loop = true, .writes = true},
     {.cmd = "probe", .answer = answer_probe, .needs_loop = true},
     {.cmd = "probe.report", .answer = answer_probe_report, .needs_loop = true},
     {.cmd = "probe.items", .answer = answer_probe_items, .needs_loop = true},
