@@ -96,7 +96,7 @@ static bool misplaced(struct error *err)
                      "on top, with nothing before or between them");
 }
 
-/* Takes the X-Sender and X-Receiver lines at the top; *found: there were some. What is meant as a
+/* Takes the X-Sender and X-Receiver lines at the top, and tells which there were. What is meant as a
  * recipient and stands elsewhere must not lead to the mail going to others. */
 static bool take_lines(struct drop *drop, const char *default_domain, bool *sender, bool *receivers,
                        struct error *err)
