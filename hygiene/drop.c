@@ -96,8 +96,8 @@ static bool misplaced(struct error *err)
                      "on top, with nothing before or between them");
 }
 
-/* Takes the X-Sender and X-Receiver lines at the top, and tells which there were. What is meant as a
- * recipient and stands elsewhere must not lead to the mail going to others. */
+/* Takes the X-Sender and X-Receiver lines at the top, and tells which there were. What is meant as
+ * a recipient and stands elsewhere must not lead to the mail going to others. */
 static bool take_lines(struct drop *drop, const char *default_domain, bool *sender, bool *receivers,
                        struct error *err)
 {
