@@ -102,6 +102,7 @@ def test_on_a_configuration_of_ones_own(home):
     ferry = Popferry(home / "own", free_port())
     process = start(home, "--config", ferry.conf)
     began = list(until("until Ctrl-C", process))
+    assert "until Ctrl-C" in began[-1], "".join(began)
     wait_for(lambda: all(up(ferry)), what="the daemons to be up")
     process.send_signal(signal.SIGINT)
     code, out = finish(process)

@@ -45,13 +45,14 @@ class Supervisor:
         self._process = Process(["s6-svscan", "-t", "0", self.services], log, env=self.env)
         dirs = [self.services / name for name in DAEMONS]
         wait_for(
-            lambda: all((one / "supervise/control").exists() for one in dirs),
+            lambda: all((one / "supervise/status").exists() for one in dirs),
             deadline,
             "s6-svscan to begin",
         )
         wait = ["s6-svwait", "-U", "-t", str(deadline * 1000), *map(str, dirs)]
-        if subprocess.run(wait, env=self.env, capture_output=True).returncode != 0:
-            raise AssertionError("the daemons did not get ready:\n" + self.tails())
+        done = subprocess.run(wait, env=self.env, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise AssertionError(f"the daemons did not get ready: {done.stderr}\n{self.tails()}")
         return self
 
     def restart(self, name):
