@@ -1,5 +1,5 @@
-/* The message: by DATA or BDAT (RFC 3030), and what the server says of it, with LMTP for each
- * recipient (RFC 2033, 4.2). Promises: no byte of it goes out but encoded; no more chunks are under
+/* The message: by DATA or BDAT (RFC 3030), and what the server says of it, with LMTP, by DATA
+ * alone, for each recipient (RFC 2033, 4.2). Promises: no byte of it goes out but encoded; no more chunks are under
  * way than errors are still allowed; a recipient's last word is matched to its RCPT. */
 #include "relayd/smtp_core.h"
 
@@ -51,11 +51,9 @@ static void send_chunk(struct smtp *smtp, bool last)
         smtp->events->send(smtp->ctx, smtp->chunk, len);
 }
 
-/* With LMTP the replies to the last one are counted apart, so that all others must be in. */
 static void try_last(struct smtp *smtp)
 {
-    size_t under_way = smtp->chunks_sent - smtp->chunks_answered;
-    if (smtp->ended && !smtp->refused && may_send_chunk(smtp) && (!smtp->lmtp || under_way == 0))
+    if (smtp->ended && !smtp->refused && may_send_chunk(smtp))
         send_chunk(smtp, true);
 }
 

@@ -335,8 +335,10 @@ void smtp_begin_envelope(struct smtp *smtp)
     bool offered = smtp_extensions_has(offers, SMTP_EXT_SMTPUTF8);
     smtp->utf8 = needs_utf8 && offered;
     smtp->utf8_left = needs_utf8 && !offered;
-    /* Chunks go out without waiting, so the server has to be one that allows that. */
-    smtp->chunking = !smtp->envelope.by_data && smtp_extensions_has(offers, SMTP_EXT_CHUNKING) &&
+    /* Chunks go out without waiting, so the server has to be one that allows that. In LMTP only 354
+     * shows that the replies behind the last message were as many as its recipients. */
+    smtp->chunking = !smtp->envelope.by_data && !smtp->lmtp &&
+                     smtp_extensions_has(offers, SMTP_EXT_CHUNKING) &&
                      smtp_extensions_has(offers, SMTP_EXT_PIPELINING);
     smtp->next = smtp->due = skip_left_out(smtp, 0);
     smtp_set_state(smtp, SMTP_ENVELOPE);
