@@ -81,7 +81,7 @@ void daemon_stopped(struct daemon *d)
 
 /* ---- the queue ---- */
 
-static inline void put_message(int number)
+static inline void put_long_message(int number, size_t lines)
 {
     struct error err = {.text = ""};
     struct message_head head = {.account = "sales", .origin = "test"};
@@ -91,19 +91,31 @@ static inline void put_message(int number)
     place_must(envelope_list_add(&head.recipients, "you@corp.example"), &err);
     struct message_writer *w = message_create(place.spool, SPOOL_TMP, "eml", &head, &err);
     place_must(w != NULL, &err);
-    place_must(message_append(w, "Subject: x\r\n\r\nhello\r\n", 21, &err), &err);
+    place_must(message_append(w, "Subject: x\r\n\r\n", 14, &err), &err);
+    for (size_t i = 0; i < lines; i++)
+        place_must(message_append(w, "hello\r\n", 7, &err), &err);
     place_must(message_finish(w, &err), &err);
     message_writer_free(w);
     place_must(spool_move(place.spool, ids[number], SPOOL_TMP, SPOOL_OUTGOING, &err), &err);
     message_head_free(&head);
 }
 
-static inline void put_bell(int number)
+static inline void put_message(int number)
 {
-    put_message(number);
+    put_long_message(number, 1);
+}
+
+static inline void ring_bell(int number)
+{
     json_t *body = json_pack("{s:s, s:s}", "dir", "outgoing", "id", ids[number]);
     notice(notice_arg, "hygiene", "bell", body);
     json_decref(body);
+}
+
+static inline void put_bell(int number)
+{
+    put_message(number);
+    ring_bell(number);
 }
 
 /* ---- time ---- */

@@ -35,6 +35,8 @@ static struct {
     int64_t ahead; /* what the clock on the wall shows more */
     struct event_base *base;
     enum sim_mood mood;
+    const char *mute;    /* the command that it leaves unanswered; "": connecting. NULL: none */
+    size_t pace;         /* octets a second that it takes of a message; 0: as they come */
     size_t live, peak;   /* connections, or attempts at one */
     unsigned connects;   /* begun so far */
     size_t taken;        /* messages, in all */
@@ -51,12 +53,12 @@ static struct {
 struct stream {
     stream_fn *fn;
     void *arg;
-    int64_t patience;
+    size_t low_water;
     struct evbuffer *in, *out;
     struct event *answer;
     struct stream *next;
     int number; /* of the message */
-    bool up, over, in_body, hangs_up;
+    bool up, over, in_body, hangs_up, muted;
 };
 
 /* ---- the clock ---- */
@@ -144,6 +146,14 @@ static inline void sim_take(struct stream *stream)
     }
 }
 
+/* From there on it says nothing more. */
+static inline bool sim_mutes(struct stream *stream, const char *verb)
+{
+    if (sim.mute && strncmp(verb, sim.mute, 4) == 0)
+        stream->muted = true;
+    return stream->muted;
+}
+
 static inline void sim_command(struct stream *stream, const char *line)
 {
     static const struct {
@@ -156,6 +166,8 @@ static inline void sim_command(struct stream *stream, const char *line)
         {"RSET", "250 2.0.0 ok\r\n"},
         {"QUIT", "221 2.0.0 bye\r\n"},
     };
+    if (sim_mutes(stream, line))
+        return;
     (void)sscanf(line, "MAIL FROM:<n%d@", &stream->number);
     enum sim_mood mood = sim_mood_over(stream);
     if ((mood == SIM_HANGS_UP || mood == SIM_ENDS) && strncmp(line, "MAIL", 4) == 0) {
@@ -172,9 +184,31 @@ static inline void sim_command(struct stream *stream, const char *line)
     stream->hangs_up = strcmp(line, "QUIT") == 0;
 }
 
+/* The next second's octets of the message. True when it has all. */
+static inline bool sim_take_slowly(struct stream *stream)
+{
+    static const char dot[] = "\r\n.\r\n";
+    const size_t end = sizeof dot - 1;
+    size_t left = evbuffer_get_length(stream->out);
+    size_t now = left < sim.pace + end ? left - (left < end ? left : end) : sim.pace;
+    if (left == end && evbuffer_search(stream->out, dot, end, NULL).pos == 0)
+        return evbuffer_drain(stream->out, end) == 0;
+    (void)evbuffer_drain(stream->out, now);
+    if (left > stream->low_water && left - now <= stream->low_water)
+        stream->fn(stream->arg, stream, STREAM_DRAINED);
+    sim_answer_in(stream, CLOCK_SECOND);
+    return false;
+}
+
 static inline void sim_read(struct stream *stream)
 {
     while (!stream->hangs_up) {
+        if (stream->in_body && sim.pace > 0) {
+            if (!sim_take_slowly(stream))
+                return;
+            sim_take(stream);
+            continue;
+        }
         if (stream->in_body) {
             struct evbuffer_ptr end = evbuffer_search(stream->out, "\r\n.\r\n", 5, NULL);
             if (end.pos < 0)
@@ -207,7 +241,8 @@ static inline void sim_greet(struct stream *stream)
     stream->up = true;
     stream->fn(stream->arg, stream, STREAM_CONNECTED);
     stream->hangs_up = sim.mood == SIM_BUSY;
-    sim_say(stream, stream->hangs_up ? "421 4.3.2 busy\r\n" : "220 sim.example ESMTP\r\n");
+    if (!sim_mutes(stream, ""))
+        sim_say(stream, stream->hangs_up ? "421 4.3.2 busy\r\n" : "220 sim.example ESMTP\r\n");
 }
 
 static inline void sim_on_answer(evutil_socket_t fd, short what, void *arg)
@@ -332,12 +367,12 @@ bool stream_tls_facts(const struct stream *stream, struct tls_facts *facts)
 
 void stream_set_low_water(struct stream *stream, size_t bytes)
 {
-    (void)stream, (void)bytes;
+    stream->low_water = bytes;
 }
 
 void stream_set_timeout(struct stream *stream, int64_t ms)
 {
-    stream->patience = ms;
+    (void)stream, (void)ms;
 }
 
 #endif
