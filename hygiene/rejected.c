@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/param.h>
 
-#define ASK_MAX     20 /* an answer to so many fits one message, mostly; to one, always */
+#define ASK_MAX     10 /* a thousand recipients of each fit into an answer */
 #define ASK_TIMEOUT 5000
 
 struct rejected {
@@ -23,6 +23,21 @@ struct rejected {
     size_t count;
 };
 
+/* Those that the others name by their places; none named: all. */
+static void keep_refused(struct envelope_list *recipients, const json_t *places)
+{
+    struct envelope_list refused = {0};
+    for (size_t i = 0; i < json_array_size(places); i++) {
+        json_int_t at = json_integer_value(json_array_get(places, i));
+        if (at >= 0 && (size_t)at < recipients->count)
+            (void)!envelope_list_add(&refused, recipients->items[at]);
+    }
+    if (refused.count == 0)
+        return;
+    envelope_list_free(recipients);
+    *recipients = refused;
+}
+
 /* relayd's words for one message into its row. An id that relayd does not know (its ledger was
  * lost) is quarantined all the same: never drop, never stand still. */
 static void take_why(struct badmail *b, const json_t *why)
@@ -30,15 +45,7 @@ static void take_why(struct badmail *b, const json_t *why)
     const char *reason = json_string_value(json_object_get(why, "reason"));
     (void)snprintf(b->reason, sizeof b->reason, "%s",
                    reason != NULL ? reason : "relayd has no record of its refusal");
-    const json_t *recipients = json_object_get(why, "recipients");
-    if (json_array_size(recipients) == 0)
-        return;
-    envelope_list_free(&b->recipients);
-    for (size_t i = 0; i < json_array_size(recipients); i++) {
-        const char *address = json_string_value(json_array_get(recipients, i));
-        if (address == NULL || !envelope_list_add(&b->recipients, address))
-            break;
-    }
+    keep_refused(&b->recipients, json_object_get(why, "refused"));
 }
 
 static void hold_all(struct rejected *r, const json_t *why)

@@ -246,11 +246,20 @@ static bool set_next(const struct attempt_policy *policy, int64_t now, struct le
     return row->next_attempt != 0;
 }
 
+/* It is not the message that keeps the server down; unless it was lost before, and others have been
+ * taken since. */
+static bool is_blameless(const struct attempt *attempt, const struct attempt_policy *policy)
+{
+    const struct ledger_row *row = &attempt->row;
+    bool was_blameless = row->at != 0 && row->next_attempt == row->at;
+    return policy->down && !(was_blameless && policy->well_at > row->at - policy->retry_min);
+}
+
 /* It waits for the server: the circuit paces that, and it does not count towards expire. */
 static bool set_next_blameless(const struct attempt_policy *policy, int64_t now,
                                struct ledger_row *row)
 {
-    row->next_attempt = now + clock_jitter(policy->retry_min);
+    row->next_attempt = now + policy->retry_min;
     row->at = row->next_attempt;
     return true;
 }
@@ -312,7 +321,7 @@ void attempt_decide(const struct attempt *attempt, const struct smtp_result *res
     begin_row(attempt, now, &verdict->row);
     if (lost && !attempt->body_begun && !has_learnt(attempt) && attempt->losses + 1 < LOSSES_MAX)
         return;
-    bool blameless = lost && policy->down; /* it is not the message that keeps the server down */
+    bool blameless = lost && is_blameless(attempt, policy);
     verdict->row.attempts += !blameless;
     verdict->accepted_sent = result->outcome == SMTP_DELIVERED;
     if (result->outcome == SMTP_MESSAGE_PERMANENT)
@@ -328,6 +337,11 @@ void attempt_decide(const struct attempt *attempt, const struct smtp_result *res
         defer(policy, false, tally.excuse ? tally.excuse : result->text, now, verdict);
     else
         all_answered(&tally, result->text, verdict);
+}
+
+bool attempt_was_lost(const struct attempt *attempt)
+{
+    return attempt->row.attempts > 0 && attempt->row.code == 0;
 }
 
 void attempt_close(const struct attempt *attempt, int64_t now, struct attempt_verdict *verdict)

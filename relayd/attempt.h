@@ -32,6 +32,7 @@ struct attempt {
     char refusal_before[LEDGER_REASON_MAX]; /* a reply that did it */
     bool body_begun;                        /* the server has bytes of the message */
     unsigned losses; /* sessions lost over it in a row, without a word about it */
+    unsigned backs;  /* sessions that had had enough when it was to be sent */
 };
 
 /* Opens the message and leaves out the recipients that the ledger has as settled; those that were
@@ -50,7 +51,8 @@ void attempt_answer(struct attempt *attempt, size_t index, enum smtp_verdict ver
 
 struct attempt_policy {
     int64_t retry_min, retry_max, expire; /* ms */
-    bool down; /* the server fails session after session: none lost expires a message */
+    bool down;       /* the server fails session after session: a loss is not the message's */
+    int64_t well_at; /* when it last took a message, or refused one for its own sake */
 };
 
 enum attempt_end {
@@ -90,6 +92,8 @@ int64_t attempt_next(const struct attempt_policy *policy, unsigned failures, int
 void attempt_decide(const struct attempt *attempt, const struct smtp_result *result,
                     const struct attempt_policy *policy, int64_t now,
                     struct attempt_verdict *verdict);
+/* Its last attempt ended without a reply. */
+bool attempt_was_lost(const struct attempt *attempt);
 /* The verdict on a message of which nobody is left to be asked about (count is 0). */
 void attempt_close(const struct attempt *attempt, int64_t now, struct attempt_verdict *verdict);
 /* Everybody that was asked about was put off, and not for the sake of his own mailbox (x.2.z of RFC

@@ -68,6 +68,7 @@ static json_t *answer_status(struct daemon *d, const json_t *request)
     (void)json_object_set_new(status, "queue", queue_json(relay));
     (void)json_object_set_new(status, "connections", json_integer(up));
     (void)json_object_set_new(status, "sessions", json_integer(up));
+    (void)json_object_set_new(status, "hanging", json_integer((json_int_t)relay_hanging(relay)));
     (void)json_object_set_new(status, "circuit",
                               json_string(route_circuit_name(route_circuit(&relay->route))));
     (void)json_object_set_new(status, "error",
@@ -335,23 +336,35 @@ static json_t *answer_outcomes(struct daemon *d, const json_t *request)
     return bus_ok(json_pack("{s:o}", "states", states));
 }
 
+struct refused_list {
+    const struct envelope_list *envelope;
+    json_t *places;
+};
+
 static void add_refused(void *arg, const char *address, enum ledger_recipient state,
                         const char *reply)
 {
+    const struct refused_list *refused = arg;
     (void)reply;
-    if (state == LEDGER_REFUSED)
-        (void)json_array_append_new(arg, json_string(address));
+    for (size_t i = 0; state == LEDGER_REFUSED && i < refused->envelope->count; i++)
+        if (strcmp(refused->envelope->items[i], address) == 0)
+            (void)json_array_append_new(refused->places, json_integer((json_int_t)i));
 }
 
-/* Of refused recipients too many for one message none is named, which says "all": some would get it
- * twice then, but none not at all. */
+/* By their places in the envelope, so that a thousand addresses fit into an answer. None when the
+ * file can't be read, which says "all": some would get it twice then, but none not at all. */
 static json_t *refused_json(struct daemon *d, const char *id)
 {
-    json_t *recipients = json_array();
-    ledger_each_recipient(d->db, id, add_refused, recipients);
-    if (json_dumpb(recipients, NULL, 0, JSON_COMPACT) > BUS_PAGE_BYTES)
-        (void)json_array_clear(recipients);
-    return recipients;
+    const struct relay *relay = d->state;
+    struct error err;
+    json_t *places = json_array();
+    struct message_reader *reader = message_open(relay->spool, SPOOL_REJECTED, id, &err);
+    if (reader) {
+        struct refused_list refused = {&message_reader_head(reader)->recipients, places};
+        ledger_each_recipient(d->db, id, add_refused, &refused);
+    }
+    message_close(reader);
+    return places;
 }
 
 static json_t *why_json(struct daemon *d, const char *id)
@@ -359,9 +372,8 @@ static json_t *why_json(struct daemon *d, const char *id)
     struct ledger_row row;
     if (!ledger_find(d->db, id, &row) || row.state != LEDGER_REJECTED)
         return NULL;
-    return json_pack("{s:s, s:i, s:o, s:i, s:o}", "reason", row.reason, "code", row.code,
-                     "recipients", refused_json(d, id), "attempts", (int)row.attempts, "at",
-                     time_json(row.at));
+    return json_pack("{s:s, s:i, s:o, s:i, s:o}", "reason", row.reason, "code", row.code, "refused",
+                     refused_json(d, id), "attempts", (int)row.attempts, "at", time_json(row.at));
 }
 
 /* Where the answer is longer than a message of the bus, the asker is told so, and asks for fewer.

@@ -18,7 +18,8 @@ static struct attempt_policy policy(const struct relay *relay)
         .retry_min = conf->relay.retry_min,
         .retry_max = conf->relay.retry_max,
         .expire = conf->relay.expire,
-        .down = route_circuit(&relay->route) == ROUTE_OPEN,
+        .down = route_fails(&relay->route, clock_monotonic(), conf->relay.expire),
+        .well_at = relay->well_at,
     };
 }
 
@@ -95,10 +96,10 @@ static bool look(const struct relay *relay, struct attempt *attempt, struct erro
     return attempt_look(attempt, client ? conf->fetch.received_by : NULL, err);
 }
 
-struct attempt *dispatch_next(struct relay *relay)
+struct attempt *dispatch_next(struct relay *relay, bool also_lost)
 {
     char id[ID_SIZE];
-    while (queue_take(relay->queue, id)) {
+    while (queue_take(relay->queue, id, also_lost)) {
         struct error err;
         struct attempt *attempt = attempt_open(relay->spool, relay->d->db, id, &err);
         if (attempt && attempt->count > 0 && !look(relay, attempt, &err)) {
@@ -107,6 +108,7 @@ struct attempt *dispatch_next(struct relay *relay)
         }
         if (attempt && attempt->count > 0) {
             attempt->losses = queue_losses(relay->queue, id);
+            attempt->backs = queue_backs(relay->queue, id);
             return attempt;
         }
         if (attempt)

@@ -5,9 +5,10 @@
 #include "relayd/attempt.h"
 #include "relayd/relay.h"
 
-/* The next message to relay, opened; NULL when there is none. What can't be opened on the way is
- * dealt with. The caller gives it to a session, or to one of the calls below. */
-struct attempt *dispatch_next(struct relay *relay);
+/* The next message to relay, opened; NULL when there is none (also_lost: see queue_take). What
+ * can't be opened on the way is dealt with. The caller gives it to a session, or to one of the
+ * calls below. */
+struct attempt *dispatch_next(struct relay *relay, bool also_lost);
 
 /* What a session made of it; takes the attempt over. Returns the verdict's ticket (settle_durable),
  * or 0 when nothing was learnt of the message and it is in the queue again. */

@@ -7,8 +7,10 @@
 #include "relayd/session.h"
 
 /* The server wants no more on this connection; nothing was said of the message, which goes on the
- * next one at once. */
-bool judge_has_had_enough(const struct session *session, const struct smtp_result *result);
+ * next one at once. All of `connections` may have had enough at the same time; a message that meets
+ * this more often is its cause. */
+bool judge_has_had_enough(const struct session *session, const struct attempt *attempt,
+                          const struct smtp_result *result, unsigned connections);
 
 void judge_result(struct relay *relay, const struct attempt *attempt,
                   const struct smtp_result *result);

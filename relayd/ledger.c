@@ -150,7 +150,7 @@ void ledger_each_recipient(struct db *db, const char *id, ledger_recipient_fn *f
 static bool each_of(struct db *db, sqlite3_stmt *st, ledger_due_fn *fn, void *arg)
 {
     while (db_row(db, st)) {
-        if (!fn(arg, db_column_text(st, 0), db_column_int(st, 1))) {
+        if (!fn(arg, db_column_text(st, 0), db_column_int(st, 1), db_column_int(st, 2) == 0)) {
             db_done(st);
             return false;
         }
@@ -161,14 +161,14 @@ static bool each_of(struct db *db, sqlite3_stmt *st, ledger_due_fn *fn, void *ar
 void ledger_each_due(struct db *db, int64_t now, int64_t longest, ledger_due_fn *fn, void *arg)
 {
     sqlite3_stmt *due = db_query(db,
-                                 "SELECT id, next_attempt FROM message"
+                                 "SELECT id, next_attempt, code FROM message"
                                  " WHERE state = 1 AND next_attempt <= ?1"
                                  " ORDER BY next_attempt",
                                  DB_INT(now));
     if (!each_of(db, due, fn, arg))
         return;
     sqlite3_stmt *astray = db_query(db,
-                                    "SELECT id, ?1 FROM message"
+                                    "SELECT id, ?1, code FROM message"
                                     " WHERE state = 1 AND next_attempt > ?1 + ?2"
                                     " ORDER BY next_attempt",
                                     DB_INT(now), DB_INT(longest));

@@ -77,8 +77,9 @@ void ledger_each_recipient(struct db *db, const char *id, ledger_recipient_fn *f
 
 /* Deferred messages due at `now`, the longest due first; behind them those that are planned for
  * later than `longest` (ms) from now, which is no delay of ours: the clock has been set back since.
- * They count as due since now. Calls fn until it returns false. */
-typedef bool ledger_due_fn(void *arg, const char *id, int64_t since);
+ * They count as due since now. Lost: the last attempt ended without a reply. Calls fn until it
+ * returns false. */
+typedef bool ledger_due_fn(void *arg, const char *id, int64_t since, bool lost);
 void ledger_each_due(struct db *db, int64_t now, int64_t longest, ledger_due_fn *fn, void *arg);
 /* When the next one after `now` is due; 0 when none is. */
 int64_t ledger_next_due(struct db *db, int64_t now);

@@ -23,7 +23,8 @@ struct item {
     char id[ID_SIZE];
     int64_t since; /* when it came, was due, or was lost with its session */
     bool taken;
-    unsigned losses;
+    bool lost; /* its last attempt ended without a reply */
+    unsigned losses, backs;
 };
 
 /* The next one last. */
@@ -75,18 +76,30 @@ static bool window_add(struct window *window, struct item *item)
     return true;
 }
 
-static struct item *window_take(struct window *window)
+static void window_remove(struct window *window, size_t index)
 {
-    return window->count > 0 ? window->items[--window->count] : NULL;
+    struct item **at = window->items + index;
+    memmove(at, at + 1, (--window->count - index) * sizeof *at);
+}
+
+static struct item *window_take(struct window *window, bool also_lost)
+{
+    for (size_t i = window->count; i-- > 0;) {
+        struct item *item = window->items[i];
+        if (item->lost && !also_lost)
+            continue;
+        window_remove(window, i);
+        return item;
+    }
+    return NULL;
 }
 
 static bool window_drop(struct window *window, const struct item *item)
 {
     for (size_t i = 0; i < window->count; i++) {
-        struct item **at = window->items + i;
-        if (*at != item)
+        if (window->items[i] != item)
             continue;
-        memmove(at, at + 1, (--window->count - i) * sizeof *at);
+        window_remove(window, i);
         return true;
     }
     return false;
@@ -119,12 +132,13 @@ void queue_free(struct queue *queue)
 /* ---- filling ---- */
 
 static bool join(struct queue *queue, struct window *window, size_t max, const char *id,
-                 int64_t since)
+                 int64_t since, bool lost)
 {
     if (window->count >= max)
         return false;
     struct item *item = g_new0(struct item, 1);
     item->since = since;
+    item->lost = lost;
     (void)snprintf(item->id, sizeof item->id, "%s", id);
     (void)g_hash_table_insert(queue->known, item->id, item);
     return window_add(window, item);
@@ -137,7 +151,8 @@ static bool offer(struct queue *queue, const char *id)
         return true;
     switch (ledger_state(queue->db, id)) {
     case LEDGER_FRESH:
-        return join(queue, &queue->fresh, QUEUE_FRESH_MAX, id, MIN(id_time(id), clock_now()));
+        return join(queue, &queue->fresh, QUEUE_FRESH_MAX, id, MIN(id_time(id), clock_now()),
+                    false);
     case LEDGER_DELIVERED:
         queue->settled(queue->arg, id, true);
         return true;
@@ -160,10 +175,10 @@ void queue_scan(struct queue *queue)
     queue->scan_wanted = true;
 }
 
-static bool add_due(void *arg, const char *id, int64_t since)
+static bool add_due(void *arg, const char *id, int64_t since, bool lost)
 {
     struct queue *queue = arg;
-    return queue_knows(queue, id) || join(queue, &queue->due, QUEUE_DUE_MAX, id, since);
+    return queue_knows(queue, id) || join(queue, &queue->due, QUEUE_DUE_MAX, id, since, lost);
 }
 
 static void dir_time(const struct queue *queue, struct timespec *time)
@@ -235,12 +250,12 @@ bool queue_stale(const struct queue *queue)
 
 /* ---- giving out ---- */
 
-bool queue_take(struct queue *queue, char id[static ID_SIZE])
+bool queue_take(struct queue *queue, char id[static ID_SIZE], bool also_lost)
 {
     bool due_first = queue->turn % (FRESH_PER_DUE + 1) == FRESH_PER_DUE;
-    struct item *item = window_take(due_first ? &queue->due : &queue->fresh);
+    struct item *item = window_take(due_first ? &queue->due : &queue->fresh, also_lost);
     if (!item)
-        item = window_take(due_first ? &queue->fresh : &queue->due);
+        item = window_take(due_first ? &queue->fresh : &queue->due, also_lost);
     if (!item)
         return false;
     queue->turn++;
@@ -278,26 +293,46 @@ bool queue_drop(struct queue *queue, const char *id)
     return true;
 }
 
+static void give_back(struct queue *queue, struct item *item)
+{
+    item->taken = false;
+    queue->taken--;
+    if (!window_add(&queue->fresh, item)) {
+        (void)g_hash_table_remove(queue->known, item->id);
+        queue->scan_wanted = true;
+    }
+}
+
 unsigned queue_again(struct queue *queue, const char *id, int64_t now)
 {
     struct item *item = taken_item(queue, id);
     if (!item)
         return 0;
     unsigned losses = ++item->losses;
-    item->taken = false;
     item->since = now;
-    queue->taken--;
-    if (!window_add(&queue->fresh, item)) {
-        (void)g_hash_table_remove(queue->known, id);
-        queue->scan_wanted = true;
-    }
+    give_back(queue, item);
     return losses;
+}
+
+void queue_back(struct queue *queue, const char *id)
+{
+    struct item *item = taken_item(queue, id);
+    if (!item)
+        return;
+    item->backs++;
+    give_back(queue, item);
 }
 
 unsigned queue_losses(const struct queue *queue, const char *id)
 {
     const struct item *item = g_hash_table_lookup(queue->known, id);
     return item ? item->losses : 0;
+}
+
+unsigned queue_backs(const struct queue *queue, const char *id)
+{
+    const struct item *item = g_hash_table_lookup(queue->known, id);
+    return item ? item->backs : 0;
 }
 
 bool queue_knows(const struct queue *queue, const char *id)
@@ -308,6 +343,16 @@ bool queue_knows(const struct queue *queue, const char *id)
 size_t queue_ready(const struct queue *queue)
 {
     return queue->fresh.count + queue->due.count;
+}
+
+size_t queue_lost(const struct queue *queue)
+{
+    size_t lost = 0;
+    for (size_t i = 0; i < queue->due.count; i++)
+        lost += queue->due.items[i]->lost;
+    for (size_t i = 0; i < queue->fresh.count; i++)
+        lost += queue->fresh.items[i]->lost;
+    return lost;
 }
 
 size_t queue_taken(const struct queue *queue)

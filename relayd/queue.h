@@ -39,8 +39,9 @@ bool queue_refill(struct queue *queue, int64_t now, int64_t longest);
  * may hide a later one: then it is yes once more. */
 bool queue_stale(const struct queue *queue);
 
-/* The next message to relay; false when the window is empty. */
-bool queue_take(struct queue *queue, char id[static ID_SIZE]);
+/* The next message to relay; false when there is none. Unless `also_lost`, one whose last attempt
+ * ended without a reply is stepped over. */
+bool queue_take(struct queue *queue, char id[static ID_SIZE], bool also_lost);
 /* It has a row that says what is next (or none, and no file). */
 void queue_done(struct queue *queue, const char *id);
 /* Takes an id that waits out of the window, since it is to be held; false when it was taken. */
@@ -49,9 +50,13 @@ bool queue_drop(struct queue *queue, const char *id);
  * often in a row. */
 unsigned queue_again(struct queue *queue, const char *id, int64_t now);
 unsigned queue_losses(const struct queue *queue, const char *id); /* queue_again, so far */
+/* It goes back to where it came from: nothing was learnt of it. */
+void queue_back(struct queue *queue, const char *id);
+unsigned queue_backs(const struct queue *queue, const char *id); /* queue_back, so far */
 
 bool queue_knows(const struct queue *queue, const char *id); /* waiting in the window, or taken */
 size_t queue_ready(const struct queue *queue);
+size_t queue_lost(const struct queue *queue); /* of these, what queue_take may step over */
 size_t queue_taken(const struct queue *queue);
 
 #endif

@@ -40,11 +40,15 @@ void relay_work(struct relay *relay)
         arm(relay->work, 0);
 }
 
+/* Of those to the server that is configured now: others, from before a reload, come to their ends
+ * beside them. */
 static size_t count_by(const struct relay *relay, bool (*is)(const struct session *session))
 {
     size_t count = 0;
-    for (guint i = 0; i < relay->sessions->len; i++)
-        count += is(g_ptr_array_index(relay->sessions, i));
+    for (guint i = 0; i < relay->sessions->len; i++) {
+        const struct session *session = g_ptr_array_index(relay->sessions, i);
+        count += session_is_to(session, relay->d->conf) && is(session);
+    }
     return count;
 }
 
@@ -61,6 +65,21 @@ static bool is_busy(const struct session *session)
 static bool is_stuck(const struct session *session)
 {
     return is_up(session) && session_hangs(session, clock_monotonic(), STUCK);
+}
+
+static bool has_a_lost_one(const struct session *session)
+{
+    return is_up(session) && session_attempt(session) && attempt_was_lost(session_attempt(session));
+}
+
+/* The server may hang on what was lost with its session before: one connection is kept for other
+ * mail, and while there is only one, other mail goes first. */
+static bool may_have_a_lost_one(const struct relay *relay)
+{
+    size_t sessions = (size_t)relay->d->conf->relay.sessions;
+    if (route_in_trouble(&relay->route) && queue_ready(relay->queue) > queue_lost(relay->queue))
+        return false;
+    return sessions == 1 || count_by(relay, has_a_lost_one) + 1 < sessions;
 }
 
 static bool lacks_room(struct relay *relay)
@@ -82,8 +101,7 @@ static bool may_give(struct relay *relay)
 /* The message is for a new session. */
 static void put_back(struct relay *relay, struct session *session, struct attempt *attempt)
 {
-    queue_done(relay->queue, attempt->id);
-    queue_push(relay->queue, attempt->id);
+    queue_back(relay->queue, attempt->id);
     attempt_free(attempt);
     session_quit(session);
     relay_work(relay);
@@ -95,7 +113,7 @@ static bool give_message(struct relay *relay, struct session *session)
     struct attempt *attempt;
     if (!may_give(relay))
         return false;
-    while ((attempt = dispatch_next(relay)) != NULL) {
+    while ((attempt = dispatch_next(relay, may_have_a_lost_one(relay))) != NULL) {
         enum smtp_refusal refusal = session_begin(session, attempt);
         if (refusal == SMTP_STARTED)
             return true;
@@ -136,7 +154,8 @@ static void on_ready(void *arg, struct session *session)
     if (give_message(relay, session))
         return;
     /* A probe without mail: its EHLO has been answered, and nothing better can be learnt. */
-    if (relay->route.failures > 0 && queue_ready(relay->queue) == 0)
+    const struct route *route = &relay->route;
+    if (route->failures > 0 && !route->answered && queue_ready(relay->queue) == 0)
         route_well(&relay->route);
     relay_work(relay);
 }
@@ -145,11 +164,12 @@ static void on_result(void *arg, struct session *session, struct attempt *attemp
                       const struct smtp_result *result)
 {
     struct relay *relay = arg;
-    if (judge_has_had_enough(session, result)) {
+    if (judge_has_had_enough(session, attempt, result, (unsigned)relay->d->conf->relay.sessions)) {
         put_back(relay, session, attempt);
         return;
     }
-    judge_result(relay, attempt, result);
+    if (session_is_to(session, relay->d->conf))
+        judge_result(relay, attempt, result);
     if (result->in_doubt)
         LOG(LOG_WARN, "possible-duplicate", KV("id", attempt->id), KV("error", result->text));
     uint64_t ticket = dispatch_result(relay, attempt, result);
@@ -173,11 +193,12 @@ static bool may_end(void *arg, struct session *session)
 static void on_ended(void *arg, struct session *session, enum smtp_close how, const char *text)
 {
     struct relay *relay = arg;
-    if (how == SMTP_CLOSED_LOGIN) {
+    bool here = session_is_to(session, relay->d->conf);
+    if (here && how == SMTP_CLOSED_LOGIN) {
         relay->proven = false;
         route_refused(&relay->route, clock_monotonic(), text);
     }
-    if (how == SMTP_CLOSED_FAILED && session_messages(session) == 0)
+    if (here && how == SMTP_CLOSED_FAILED && session_messages(session) == 0)
         judge_connection(relay, session, count_by(relay, session_greeted), text);
     LOG(LOG_DETAIL, "session-ended", KV("how", text),
         KVN("messages", (long long)session_messages(session)));
@@ -244,6 +265,12 @@ static bool may_log_in(struct relay *relay)
     return ready;
 }
 
+static size_t may_take(const struct relay *relay)
+{
+    size_t ready = queue_ready(relay->queue);
+    return may_have_a_lost_one(relay) ? ready : ready - queue_lost(relay->queue);
+}
+
 static void open_sessions(struct relay *relay)
 {
     size_t busy = count_by(relay, is_busy), up = count_by(relay, is_up);
@@ -254,8 +281,8 @@ static void open_sessions(struct relay *relay)
     if (up == 0)
         relay->proven = false; /* the password may have changed since */
     /* Those that are not busy will take from the queue as soon as they are up. */
-    size_t wanted = queue_ready(relay->queue) + busy;
-    if (wanted == 0 && (relay->probe || (relay->route.open && relay->route.failures > 0)))
+    size_t wanted = may_take(relay) + busy;
+    if (wanted == 0 && (relay->probe || route_circuit(&relay->route) == ROUTE_OPEN))
         wanted = 1;
     bool unsure = !relay->proven && relay->d->conf->relay.user[0] != '\0';
     if (unsure && limit > 1)
@@ -272,17 +299,21 @@ static bool refill(struct relay *relay)
                         clock_jitter_max(relay->d->conf->relay.retry_max));
 }
 
-/* A circuit that 4xx opened is closed by a message that is taken. Nobody has to wait for one to be
- * due (an hour, perhaps, in which fetching rests): the first deferred one is the probe. */
+/* A circuit that messages opened is closed by one that is taken. Those lost with their sessions are
+ * due within minutes; of those put off nobody has to wait for one to be due (an hour, perhaps): the
+ * first is the probe. */
 static void find_probe(struct relay *relay)
 {
-    const struct route *route = &relay->route;
+    struct route *route = &relay->route;
+    struct db *db = relay->d->db;
     bool idle = queue_ready(relay->queue) + queue_taken(relay->queue) == 0;
-    if (!route->open || route->failures > 0 || !idle || !route_may_send(route, clock_monotonic()) ||
-        lacks_room(relay))
+    if (route_circuit(route) != ROUTE_PROBING || !idle ||
+        !route_may_send(route, clock_monotonic()) || lacks_room(relay))
         return;
-    if (!ledger_retry_first(relay->d->db, clock_now()))
-        route_well(&relay->route); /* nothing is left to try it with */
+    bool left = route->failures > 0 ? ledger_count(db, LEDGER_DEFERRED) > 0
+                                    : ledger_retry_first(db, clock_now());
+    if (!left)
+        route_well(route); /* there is nothing to try it with */
     else
         (void)refill(relay);
 }
@@ -331,6 +362,18 @@ static void on_work(evutil_socket_t fd, short what, void *arg)
         relay_work(relay);
 }
 
+/* Each connection waits for an answer: nothing else gets through. */
+static void look_for_hanging(struct relay *relay)
+{
+    size_t stuck = relay_hanging(relay), sessions = (size_t)relay->d->conf->relay.sessions;
+    bool hangs = stuck >= sessions && queue_ready(relay->queue) > 0;
+    if (hangs && !relay->hangs)
+        LOG(LOG_ALARM, "relay-hangs", KVN("connections", (long long)stuck),
+            KV("error", "the server has not answered on any of them for a minute"),
+            KV("do", "look at its log and its filters; relay { sessions } allows more"));
+    relay->hangs = hangs;
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -338,6 +381,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     struct relay *relay = arg;
     int64_t now = clock_monotonic();
     settle_remind(relay->settle);
+    look_for_hanging(relay);
     if (relay->room.low && !lacks_room(relay))
         relay_work(relay);
     if (now >= relay->scan_next && queue_stale(relay->queue)) {
@@ -459,6 +503,11 @@ void relay_new_password(struct relay *relay)
 size_t relay_connections(const struct relay *relay)
 {
     return count_by(relay, is_up);
+}
+
+size_t relay_hanging(const struct relay *relay)
+{
+    return count_by(relay, is_stuck);
 }
 
 void relay_stop(struct relay *relay)

@@ -38,6 +38,8 @@ struct relay {
     struct probe *look;   /* the last one begun, or NULL */
     bool proven;          /* the server has let us in since the settings are what they are */
     bool advised;         /* of what the server does not offer */
+    int64_t well_at; /* wall clock: the server took a message, or refused it for its own sake */
+    bool hangs;      /* each connection; it has been said */
     char helo[PEER_HELO_SIZE];
 };
 
@@ -55,6 +57,8 @@ void relay_new_password(struct relay *relay);
 void relay_stop(struct relay *relay);
 void relay_free(struct relay *relay);
 
+/* To the server that is configured now. */
 size_t relay_connections(const struct relay *relay);
+size_t relay_hanging(const struct relay *relay); /* of these, with a message for over a minute */
 
 #endif

@@ -39,7 +39,8 @@ enum route_circuit route_circuit(const struct route *route)
 {
     if (!route->open)
         return ROUTE_CLOSED;
-    return route->failures >= ROUTE_CIRCUIT_FAILURES ? ROUTE_OPEN : ROUTE_PROBING;
+    bool there = route->answered || route->failures < ROUTE_CIRCUIT_FAILURES;
+    return there ? ROUTE_PROBING : ROUTE_OPEN;
 }
 
 const char *route_circuit_name(enum route_circuit circuit)
@@ -50,6 +51,11 @@ const char *route_circuit_name(enum route_circuit circuit)
 bool route_in_trouble(const struct route *route)
 {
     return route->open || route->failures > 0;
+}
+
+bool route_fails(const struct route *route, int64_t now, int64_t longest)
+{
+    return route->open && route->failures > 0 && now - route->opened_at < longest;
 }
 
 size_t route_limit(const struct route *route, int64_t now, size_t max)
@@ -89,11 +95,12 @@ static void pause_between_probes(struct route *route, int64_t now, bool probe, c
         pause_at_most(route, now, max, why);
 }
 
-static void open_circuit(struct route *route)
+static void open_circuit(struct route *route, int64_t now)
 {
     if (route->open)
         return;
     route->open = true;
+    route->opened_at = now;
     LOG(LOG_ALARM, "relay-down", KV("error", route->error), KVN("failures", route->failures),
         KVN("put_off", route->put_off));
 }
@@ -130,11 +137,12 @@ void route_admitted(struct route *route, int64_t now, size_t up, size_t max)
 }
 
 /* False of one of several that broke together. */
-static bool count_failure(struct route *route, int64_t now)
+static bool count_failure(struct route *route, int64_t now, bool answered)
 {
     if (route_in_trouble(route) && now < route->next_at)
         return false;
     route->failures++;
+    route->answered = answered;
     route->refused = false;
     allow_all(route); /* what looked like a crowd may have been this */
     return true;
@@ -146,12 +154,12 @@ static void tell_failure(struct route *route, int64_t now)
         LOG(LOG_WARN, "relay-failed", KV("error", route->error), KVN("failures", route->failures),
             KVN("again_in_ms", route->next_at - now));
     if (route->failures >= ROUTE_CIRCUIT_FAILURES)
-        open_circuit(route);
+        open_circuit(route, now);
 }
 
 void route_failed(struct route *route, int64_t now, const char *why)
 {
-    if (!count_failure(route, now))
+    if (!count_failure(route, now, false))
         return;
     pause_route(route, now, why);
     tell_failure(route, now);
@@ -160,7 +168,7 @@ void route_failed(struct route *route, int64_t now, const char *why)
 void route_lost(struct route *route, int64_t now, const char *why)
 {
     bool probe = route_in_trouble(route);
-    if (!count_failure(route, now))
+    if (!count_failure(route, now, true))
         return;
     pause_between_probes(route, now, probe, why);
     tell_failure(route, now);
@@ -172,12 +180,13 @@ void route_refused(struct route *route, int64_t now, const char *why)
         return; /* of several that gave the same password */
     route->pauses = route->refused ? route->pauses : 0;
     route->refused = true;
+    route->answered = false;
     route->failures =
         route->failures < ROUTE_CIRCUIT_FAILURES ? ROUTE_CIRCUIT_FAILURES : route->failures + 1;
     pause_route(route, now, why);
     LOG(LOG_ALARM, "relay-login-refused", KV("error", route->error),
         KV("do", "popferryctl relay password"), KVN("again_in_ms", route->next_at - now));
-    open_circuit(route);
+    open_circuit(route, now);
 }
 
 void route_put_off(struct route *route, int64_t now, bool first, const char *reply)
@@ -189,7 +198,7 @@ void route_put_off(struct route *route, int64_t now, bool first, const char *rep
     if (!route->open && route->put_off < ROUTE_CIRCUIT_PUT_OFF)
         return;
     pause_between_probes(route, now, route->open, reply);
-    open_circuit(route);
+    open_circuit(route, now);
 }
 
 void route_well(struct route *route)

@@ -8,9 +8,10 @@
  *   pauses stay short: it may be these messages, and good ones lie behind
  * - circuit open, by ROUTE_CIRCUIT_FAILURES of these in a row: the same, and it is said
  *   ("relay-down"); probes go on, with or without mail, until one is answered well ("relay-up")
- * - circuit probing: opened by ROUTE_CIRCUIT_PUT_OFF messages in a row that the server put off by
- *   4xx at their first attempt, without one taken. The same; but the server is there, and only a
- *   message can show that it takes mail again, so that new ones are welcome
+ * - circuit probing: the same, but EHLO was answered before the last failure; or opened by
+ *   ROUTE_CIRCUIT_PUT_OFF messages in a row that the server put off by 4xx at their first attempt,
+ *   without one taken. The server is there, and only a message can show that it takes mail again,
+ *   so that new ones are welcome: it may be these messages
  */
 #ifndef RELAYD_ROUTE_H
 #define RELAYD_ROUTE_H
@@ -29,7 +30,9 @@ struct route {
     int64_t pause_max; /* ms */
     unsigned failures; /* sessions in a row that failed */
     unsigned put_off;  /* messages in a row that were answered 4xx at their first attempt */
+    bool answered;     /* EHLO, before the last of these */
     bool open;         /* the circuit; route_circuit says by what */
+    int64_t opened_at; /* monotonic */
     bool refused;      /* the login: pauses are longer */
     int64_t next_at;   /* no connection, and no message on a circuit that is open, before */
     int64_t pauses;    /* of growing length so far */
@@ -50,6 +53,8 @@ enum route_circuit route_circuit(const struct route *route);
 const char *route_circuit_name(enum route_circuit circuit); /* "closed", "probing", "open" */
 
 bool route_in_trouble(const struct route *route);
+/* The circuit is open since session after session failed, and has not been for `longest` yet. */
+bool route_fails(const struct route *route, int64_t now, int64_t longest);
 /* How many connections may be up at `now`, of `max`. */
 size_t route_limit(const struct route *route, int64_t now, size_t max);
 /* May a message be begun? Also paces the probes on an open circuit. */

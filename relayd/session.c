@@ -481,6 +481,17 @@ bool session_idle(const struct session *session)
     return !session->over && !session->quit_wanted && smtp_state(session->smtp) == SMTP_READY;
 }
 
+const struct attempt *session_attempt(const struct session *session)
+{
+    return session->attempt;
+}
+
+bool session_is_to(const struct session *session, const struct conf *conf)
+{
+    return strcmp(session->conf->relay.host, conf->relay.host) == 0 &&
+           session->conf->relay.port == conf->relay.port;
+}
+
 bool session_hangs(const struct session *session, int64_t now, int64_t limit)
 {
     return session->attempt && now - session->began >= limit;

@@ -47,6 +47,9 @@ void session_go_on(struct session *session);
 void session_quit(struct session *session);
 
 bool session_idle(const struct session *session); /* ready and without a message */
+const struct attempt *session_attempt(const struct session *session); /* NULL: no message */
+/* Its server, as the configuration names it now. */
+bool session_is_to(const struct session *session, const struct conf *conf);
 /* Its message was begun so long ago: it may wait for what never comes. */
 bool session_hangs(const struct session *session, int64_t now, int64_t limit);
 bool session_was_ready(const struct session *session); /* EHLO was answered well */

@@ -1,6 +1,7 @@
 /* The message: by DATA or BDAT (RFC 3030), and what the server says of it, with LMTP, by DATA
- * alone, for each recipient (RFC 2033, 4.2). Promises: no byte of it goes out but encoded; no more chunks are under
- * way than errors are still allowed; a recipient's last word is matched to its RCPT. */
+ * alone, for each recipient (RFC 2033, 4.2). Promises: no byte of it goes out but encoded; no more
+ * chunks are under way than errors are still allowed; a recipient's last word is matched to its
+ * RCPT. */
 #include "relayd/smtp_core.h"
 
 #include <stdio.h>

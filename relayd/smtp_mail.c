@@ -152,11 +152,19 @@ void smtp_end_transaction(struct smtp *smtp, const struct smtp_result *result, b
     }
 }
 
+/* To log in, or to use TLS, is asked of us and not of the message, whoever its sender is: it waits
+ * until somebody has set that right. */
+static bool is_permanent(const struct smtp_reply *reply)
+{
+    int code = reply->code;
+    return smtp_reply_class(reply) == 5 && code != 530 && code != 535 && code != 538;
+}
+
 struct smtp_result smtp_result_of(const struct smtp *smtp, const struct smtp_reply *reply,
                                   const char *command)
 {
     return (struct smtp_result){
-        .outcome = smtp_reply_class(reply) == 5 ? SMTP_MESSAGE_PERMANENT : SMTP_MESSAGE_TEMPORARY,
+        .outcome = is_permanent(reply) ? SMTP_MESSAGE_PERMANENT : SMTP_MESSAGE_TEMPORARY,
         .command = command,
         .text = smtp->text,
         .code = reply->code,
@@ -182,7 +190,7 @@ enum smtp_verdict smtp_verdict_of(const struct smtp_reply *reply)
 {
     if (smtp_reply_class(reply) == 2)
         return SMTP_ACCEPTED;
-    return smtp_reply_class(reply) == 5 ? SMTP_PERMANENT : SMTP_TEMPORARY;
+    return is_permanent(reply) ? SMTP_PERMANENT : SMTP_TEMPORARY;
 }
 
 static void on_mail_reply(struct smtp *smtp, const struct smtp_reply *reply)
@@ -249,13 +257,6 @@ static void on_data_reply(struct smtp *smtp, const struct smtp_reply *reply)
     smtp_end_transaction(smtp, &result, !smtp->refused || smtp->forwarded);
 }
 
-/* Answers that are about the session: it has to log in, or use TLS, before; or, to MAIL, it is out
- * of step. */
-static bool is_about_session(int code, size_t command)
-{
-    return code == 530 || code == 535 || code == 538 || (code == 503 && command == 0);
-}
-
 void smtp_on_envelope(struct smtp *smtp, const struct smtp_reply *reply)
 {
     size_t command = smtp->answered;
@@ -263,7 +264,7 @@ void smtp_on_envelope(struct smtp *smtp, const struct smtp_reply *reply)
         smtp_fail_session(smtp, reply->code, "unexpected 3xx reply");
         return;
     }
-    if (!smtp->refused && is_about_session(reply->code, command)) {
+    if (command == 0 && reply->code == 503) { /* out of step */
         smtp_fail_session(smtp, reply->code, smtp->text);
         return;
     }

@@ -43,7 +43,7 @@ static void asks_for_more_again(void **state)
     }
     f->h.rejected = rejected_start(&f->h);
     assert_true(fixture_run(f, all_in));
-    assert_int_equal(relayd.asked[0], 12);
+    assert_int_equal(relayd.asked[0], 10);
     assert_int_equal(relayd.asked[1], 1);
     assert_true(relayd.asked[2] > 1);
     assert_true(relayd.requests < 8);

@@ -28,6 +28,7 @@ enum sim_mood {
     SIM_LATER,    /* 451 to the whole message */
     SIM_ENDS,     /* 421 to MAIL */
     SIM_ENDS_IT,  /* 421 to the whole message */
+    SIM_LOG_IN,   /* 530 to MAIL and what follows */
 };
 
 static struct {
@@ -174,6 +175,10 @@ static inline void sim_command(struct stream *stream, const char *line)
         if (mood == SIM_ENDS)
             sim_say(stream, "421 4.7.0 goodbye\r\n");
         stream->hangs_up = true;
+        return;
+    }
+    if (mood == SIM_LOG_IN && strchr("MRD", *line) && strcmp(line, "RSET") != 0) {
+        sim_say(stream, "530 5.7.0 log in first\r\n");
         return;
     }
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)

@@ -73,17 +73,17 @@ static void test_row_is_replaced(void **state)
     assert_int_equal(ledger_count(place.db, LEDGER_DELIVERED), 1);
 }
 
-static bool take_two(void *arg, const char *id, int64_t since)
+static bool take_two(void *arg, const char *id, int64_t since, bool lost)
 {
-    (void)since;
+    (void)since, (void)lost;
     char *text = arg;
     strcat(text, id);
     return strlen(text) < 2;
 }
 
-static bool take_all(void *arg, const char *id, int64_t since)
+static bool take_all(void *arg, const char *id, int64_t since, bool lost)
 {
-    (void)since;
+    (void)since, (void)lost;
     strcat(arg, id);
     return true;
 }
@@ -111,9 +111,10 @@ struct due {
     int64_t since;
 };
 
-static bool take_time(void *arg, const char *id, int64_t since)
+static bool take_time(void *arg, const char *id, int64_t since, bool lost)
 {
     struct due *due = arg;
+    (void)lost;
     strcat(due->ids, id);
     due->since = since;
     return true;

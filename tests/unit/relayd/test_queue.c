@@ -51,13 +51,13 @@ static void test_scan_finds_files(void **state)
     char a[ID_SIZE], b[ID_SIZE], id[ID_SIZE];
     place_file(&place, a);
     place_file(&place, b);
-    assert_false(queue_take(queue, id));
+    assert_false(queue_take(queue, id, true));
     refill(0);
     assert_int_equal(queue_ready(queue), 2);
-    assert_true(queue_take(queue, id));
+    assert_true(queue_take(queue, id, true));
     assert_true(strcmp(id, a) == 0 || strcmp(id, b) == 0);
-    assert_true(queue_take(queue, id));
-    assert_false(queue_take(queue, id));
+    assert_true(queue_take(queue, id, true));
+    assert_false(queue_take(queue, id, true));
     assert_int_equal(queue_taken(queue), 2);
 }
 
@@ -70,7 +70,7 @@ static void test_no_id_twice(void **state)
     queue_push(queue, a);
     refill(0);
     assert_int_equal(queue_ready(queue), 1);
-    assert_true(queue_take(queue, id));
+    assert_true(queue_take(queue, id, true));
     queue_push(queue, a); /* in flight */
     queue_scan(queue);
     refill(0);
@@ -90,18 +90,18 @@ static void test_again_comes_last(void **state)
     place_file(&place, b);
     queue_push(queue, a);
     queue_push(queue, b);
-    assert_true(queue_take(queue, id));
+    assert_true(queue_take(queue, id, true));
     assert_string_equal(id, a);
     assert_int_equal(queue_again(queue, a, id_time(b) + 1), 1);
     assert_int_equal(queue_losses(queue, a), 1);
-    assert_true(queue_take(queue, id));
+    assert_true(queue_take(queue, id, true));
     assert_string_equal(id, b);
-    assert_true(queue_take(queue, id));
+    assert_true(queue_take(queue, id, true));
     assert_string_equal(id, a);
     assert_int_equal(queue_again(queue, a, id_time(a) + 1000), 2);
     place_file(&place, c);
     queue_push(queue, c);
-    assert_true(queue_take(queue, id));
+    assert_true(queue_take(queue, id, true));
     assert_string_equal(id, c);
 }
 
@@ -134,7 +134,7 @@ static void test_deferred_waits(void **state)
     queue_push(queue, a);
     assert_int_equal(queue_ready(queue), 0);
     refill(1000);
-    assert_true(queue_take(queue, id));
+    assert_true(queue_take(queue, id, true));
     assert_string_equal(id, a);
     refill(2000); /* its row still says due */
     assert_int_equal(queue_ready(queue), 0);
@@ -153,7 +153,7 @@ static void test_neither_starves(void **state)
     refill(100);
     assert_int_equal(queue_ready(queue), 40);
     for (int i = 0; i < 10; i++) {
-        assert_true(queue_take(queue, id));
+        assert_true(queue_take(queue, id, true));
         if (strcmp(id, due[19 - seen_due]) == 0) /* the longest due first */
             seen_due++;
     }
@@ -175,7 +175,7 @@ static void test_order_of_time(void **state)
         queue_push(queue, fresh[i]);
     refill(FILES);
     int next_fresh = 0, next_due = 1;
-    while (queue_take(queue, id)) {
+    while (queue_take(queue, id, true)) {
         if (next_fresh < FILES && strcmp(id, fresh[next_fresh]) == 0) {
             next_fresh++;
             continue;
@@ -206,14 +206,14 @@ static void test_held_stays_out(void **state)
     queue_scan(queue);
     refill(1);
     queue_push(queue, a);
-    assert_true(queue_take(queue, id));
+    assert_true(queue_take(queue, id, true));
     assert_string_equal(id, c);
     assert_false(queue_drop(queue, c)); /* taken */
-    assert_false(queue_take(queue, id));
+    assert_false(queue_take(queue, id, true));
     assert_true(ledger_release(place.db, a) && ledger_release(place.db, b));
     queue_scan(queue);
     refill(1);
-    assert_true(queue_take(queue, id) && queue_take(queue, id));
+    assert_true(queue_take(queue, id, true) && queue_take(queue, id, true));
 }
 
 static void test_window_is_bounded(void **state)
@@ -224,7 +224,7 @@ static void test_window_is_bounded(void **state)
     for (int i = 0; i < FILES; i++)
         place_file(&place, id);
     size_t taken = 0, most = 0;
-    while (refill(0), queue_take(queue, id)) {
+    while (refill(0), queue_take(queue, id, true)) {
         struct error err;
         size_t ready = queue_ready(queue);
         most = ready > most ? ready : most;
@@ -249,7 +249,7 @@ static void test_push_beyond_the_window_is_found_later(void **state)
     }
     assert_int_equal(queue_ready(queue), QUEUE_FRESH_MAX);
     int taken = 0;
-    while (refill(0), queue_take(queue, id))
+    while (refill(0), queue_take(queue, id, true))
         taken++;
     assert_int_equal(taken, FILES);
 }

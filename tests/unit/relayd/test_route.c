@@ -145,7 +145,9 @@ static void test_lost_over_messages(void **state)
             begin = now;
         route_lost(&route, now, "reset");
     }
-    assert_int_equal(route_circuit(&route), ROUTE_OPEN); /* so nothing expires meanwhile */
+    assert_int_equal(route_circuit(&route), ROUTE_PROBING); /* so new mail is fetched */
+    assert_true(route_fails(&route, now, CLOCK_DAY));       /* so nothing expires meanwhile */
+    assert_false(route_fails(&route, now, CLOCK_MINUTE));   /* but this does not go on for ever */
     assert_int_equal(downs, 1);
     assert_in_range(now - begin, 400 / ROUTE_PROBES * 11 * CLOCK_SECOND,
                     400 / ROUTE_PROBES * 19 * CLOCK_SECOND);
@@ -154,6 +156,7 @@ static void test_lost_over_messages(void **state)
     assert_false(route_may_send(&route, at - 1));
     route_failed(&route, at, "refused");
     assert_true(route.next_at > at);
+    assert_int_equal(route_circuit(&route), ROUTE_OPEN);
 }
 
 static void test_a_password_refused_many_times_at_once(void **state)

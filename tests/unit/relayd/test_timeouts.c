@@ -120,10 +120,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define IN_WORLD(test) cmocka_unit_test_setup_teardown(test, relay_world_open, relay_world_close)
-        IN_WORLD(test_greeting),    IN_WORLD(test_ehlo), IN_WORLD(test_mail),
-        IN_WORLD(test_rcpt),        IN_WORLD(test_data), IN_WORLD(test_rset),
-        IN_WORLD(test_quit),        IN_WORLD(test_slow_enough),
-        IN_WORLD(test_too_slow),
+        IN_WORLD(test_greeting), IN_WORLD(test_ehlo),        IN_WORLD(test_mail),
+        IN_WORLD(test_rcpt),     IN_WORLD(test_data),        IN_WORLD(test_rset),
+        IN_WORLD(test_quit),     IN_WORLD(test_slow_enough), IN_WORLD(test_too_slow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
