@@ -1,7 +1,7 @@
 /* Six directories, held open: every name below is looked up relative to a descriptor, so that a
  * path that changes under us can't lead elsewhere. */
 #include "spool/spool.h"
-#include "lib/log.h"
+#include "spool/same.h"
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
@@ -140,14 +140,36 @@ bool spool_parse_name(const char *name, const char *suffix, char id[static ID_SI
 
 /* --- moving --- */
 
+/* As renameat(2) with RENAME_NOREPLACE, which some filesystems (NFS) don't know: there a second
+ * name, and then the first is removed. A crash between leaves both. */
+static bool rename_new(int from, const char *name, int to, const char *as)
+{
+    if (renameat2(from, name, to, as, RENAME_NOREPLACE) == 0)
+        return true;
+    if (errno != EINVAL && errno != ENOSYS)
+        return false;
+    return linkat(from, name, to, as, 0) == 0 && unlinkat(from, name, 0) == 0;
+}
+
+bool spool_move_as(const struct spool *spool, const char *id, enum spool_dir from,
+                   enum spool_dir to, const char *as, struct error *err)
+{
+    char name[SPOOL_NAME_SIZE], new_name[SPOOL_NAME_SIZE];
+    spool_name(name, id, "eml");
+    spool_name(new_name, as, "eml");
+    if (rename_new(spool->fd[from], name, spool->fd[to], new_name))
+        return true;
+    if (errno == EEXIST && same_file(spool->fd[from], name, spool->fd[to], new_name) &&
+        unlinkat(spool->fd[from], name, 0) == 0)
+        return true;
+    return error_errno(err, "cannot move %s from %s to %s/%s", name, dir_names[from], dir_names[to],
+                       new_name);
+}
+
 bool spool_move(const struct spool *spool, const char *id, enum spool_dir from, enum spool_dir to,
                 struct error *err)
 {
-    char name[SPOOL_NAME_SIZE];
-    spool_name(name, id, "eml");
-    if (renameat(spool->fd[from], name, spool->fd[to], name) == 0)
-        return true;
-    return error_errno(err, "cannot move %s from %s to %s", name, dir_names[from], dir_names[to]);
+    return spool_move_as(spool, id, from, to, id, err);
 }
 
 bool spool_remove(const struct spool *spool, enum spool_dir dir, const char *id, struct error *err)
