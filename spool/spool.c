@@ -1,6 +1,7 @@
 /* Six directories, held open: every name below is looked up relative to a descriptor, so that a
  * path that changes under us can't lead elsewhere. */
 #include "spool/spool.h"
+#include "lib/log.h"
 #include "spool/same.h"
 #include <assert.h>
 #include <dirent.h>
@@ -201,7 +202,21 @@ enum spool_dir spool_find(const struct spool *spool, const char *id)
 struct spool_scan {
     DIR *dir;
     const char *suffix;
+    enum spool_dir of;
+    uint64_t foreign;       /* names that don't belong there */
+    char foreign_name[256]; /* the first of them */
 };
+
+static bool belongs(enum spool_dir dir, const char *name)
+{
+    static const char *const beside[] = {"top", "drop", "new"}; /* in outgoing/ */
+    char id[ID_SIZE];
+    bool is_ours =
+        strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || spool_parse_name(name, "eml", id);
+    for (size_t i = 0; dir == SPOOL_OUTGOING && i < sizeof beside / sizeof beside[0]; i++)
+        is_ours = is_ours || spool_parse_name(name, beside[i], id);
+    return is_ours;
+}
 
 static DIR *open_walk(const struct spool *spool, enum spool_dir dir)
 {
@@ -229,16 +244,30 @@ struct spool_scan *spool_scan_begin_of(const struct spool *spool, enum spool_dir
     struct spool_scan *scan = malloc(sizeof *scan);
     if (scan == NULL)
         abort();
-    *scan = (struct spool_scan){.dir = walk, .suffix = suffix};
+    *scan = (struct spool_scan){.dir = walk, .suffix = suffix, .of = dir};
     return scan;
 }
 
 bool spool_scan_next(struct spool_scan *scan, char id[static ID_SIZE])
 {
-    for (struct dirent *entry; (entry = readdir(scan->dir)) != NULL;)
+    for (struct dirent *entry; (entry = readdir(scan->dir)) != NULL;) {
         if (spool_parse_name(entry->d_name, scan->suffix, id))
             return true;
+        if (!belongs(scan->of, entry->d_name) && scan->foreign++ == 0)
+            (void)snprintf(scan->foreign_name, sizeof scan->foreign_name, "%s", entry->d_name);
+    }
     return false;
+}
+
+void spool_scan_warn(const struct spool_scan *scan, bool *told)
+{
+    if (scan->foreign == 0 || *told)
+        return;
+    *told = true;
+    LOG(LOG_WARN, "spool-foreign-name", KV("dir", dir_names[scan->of]),
+        KV("name", scan->foreign_name), KVN("names", (long long)scan->foreign),
+        KV("meaning",
+           "nothing is done with what has such a name; mail to be sent goes to pickup/"));
 }
 
 long spool_scan_tell(const struct spool_scan *scan)

@@ -75,6 +75,9 @@ bool spool_scan_next(struct spool_scan *scan, char id[static ID_SIZE]); /* false
  * Linux 6.6, some may be missed when others were taken away.) */
 long spool_scan_tell(const struct spool_scan *scan);
 void spool_scan_seek(struct spool_scan *scan, long place);
+/* Behind the last message: warns of names that don't belong there (the first of them, and their
+ * number), unless *told; sets it then. */
+void spool_scan_warn(const struct spool_scan *scan, bool *told);
 void spool_scan_end(struct spool_scan *scan); /* NULL is fine */
 
 /* How many messages lie there; in pickup, how many files that are not empty have a name

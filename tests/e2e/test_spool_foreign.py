@@ -1,8 +1,11 @@
-"""Directories in the spool, where files are expected: they are told of, and stop nobody."""
+"""What does not belong in the spool: directories where files are expected, and names that are not
+ours.  It is told of, and stops nobody."""
 
 import stat
 
 from tests.harness.mail import simple
+from tests.harness.popferry import sleep
+from tests.harness.process import wait_for
 
 IDS = ["01JD0VSM7N4C2T8RZ5K3W9XQH" + digit for digit in "BCDEF"]
 
@@ -40,3 +43,25 @@ def test_directories_stop_nobody(ferry, box, smtp):
         one.rmdir()
     ferry.restart("hygiene")
     assert ferry.badmail() == []
+
+
+def test_foreign_names_are_told_of_once(ferry, box, smtp):
+    ferry.stop()
+    for directory in ("incoming", "outgoing", "rejected", "badmail"):
+        (ferry.spool / directory / "letter.eml").write_bytes(b"Subject: x\n\n")
+        (ferry.spool / directory / "notes.txt").write_bytes(b"")
+    ferry.start()
+    for subject in ("one", "two"):
+        box.drop(simple(subject))
+        assert ferry.fetch(box.name) == 0
+    smtp.wait_count(box.name, 2)
+
+    def told():
+        names = ("hygiene", "relayd")
+        return [one for name in names for one in ferry.events(name, "spool-foreign-name")]
+
+    wait_for(lambda: len(told()) == 4, what="four warnings")
+    sleep(5)  # two more walks
+    assert sorted(one["dir"] for one in told()) == ["badmail", "incoming", "outgoing", "rejected"]
+    assert all(one["names"] == "2" and one["level"] == "warning" for one in told())
+    assert len(list(ferry.spool.glob("*/letter.eml"))) == 4
