@@ -30,7 +30,8 @@ static bool check_decider(const struct args *args, struct problem *problem)
         "rspamd",          "clamd",          "spamd",
         "relay",           "form",           "form:nul",
         "form:no-header",  "form:too-large", "form:long-header",
-        "form:bad-sender", "form:damaged",   "unknown",
+        "form:bad-sender", "form:damaged",   "name-taken",
+        "unknown",
     };
     const char *who = args->value[OPTION_DECIDED_BY];
     char list[300] = "";

@@ -186,6 +186,8 @@ bool badmail_reconcile(struct hygiene *h, struct error *err)
         reconcile_file(h, id);
     close_missing(h);
     db_commit(h->d->db);
+    bool told = false; /* there is one walk, at start */
+    spool_scan_warn(scan, &told);
     spool_scan_end(scan);
     return true;
 }

@@ -288,18 +288,26 @@ static void give_up(struct judge *judge, bool also_batched)
     }
 }
 
+static void remove_stale_top(struct hygiene *h, const char *id)
+{
+    struct error err;
+    enum spool_dir dir = spool_find(h->spool, id);
+    if (dir == SPOOL_OUTGOING || (dir == SPOOL_INCOMING && ledger_has_passed(h->d->db, id)) ||
+        top_remove(h->spool, id, &err))
+        return;
+    LOG(LOG_ALARM, "remove-failed", KV("id", id), KV("error", err.text),
+        KV("meaning", "remove it by hand; all else goes on"));
+}
+
 static bool remove_stale_tops(struct hygiene *h, struct error *err)
 {
     struct spool_scan *scan = spool_scan_begin_of(h->spool, SPOOL_OUTGOING, TOP_SUFFIX, err);
-    bool ok = scan != NULL;
-    for (char id[ID_SIZE]; ok && spool_scan_next(scan, id);) {
-        enum spool_dir dir = spool_find(h->spool, id);
-        bool wanted =
-            dir == SPOOL_OUTGOING || (dir == SPOOL_INCOMING && ledger_has_passed(h->d->db, id));
-        ok = wanted || top_remove(h->spool, id, err);
-    }
+    if (scan == NULL)
+        return false;
+    for (char id[ID_SIZE]; spool_scan_next(scan, id);)
+        remove_stale_top(h, id);
     spool_scan_end(scan);
-    return ok;
+    return true;
 }
 
 /* What a stop left in incoming/. */

@@ -13,6 +13,7 @@ struct sweep {
     int64_t taken;           /* ms that its turns have taken */
     int64_t next_at;         /* monotonic; no walk begins before */
     bool again, paused;
+    bool told; /* of names that don't belong there */
     struct event *turn, *unasked;
 };
 
@@ -50,8 +51,10 @@ static void take_turn(struct sweep *sweep)
     if (n > 0)
         sweep->fn(sweep->arg, ids, n);
     sweep->taken += clock_monotonic() - began;
-    if (n < SWEEP_TURN)
+    if (n < SWEEP_TURN) {
+        spool_scan_warn(sweep->scan, &sweep->told);
         finish(sweep);
+    }
 }
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)

@@ -118,7 +118,8 @@ static void write_top(struct verdicts *v, struct judgement *j)
 {
     struct top top;
     struct error err;
-    if (j->verdict != VERDICT_PASS || !judgement_top(j, &top))
+    if (j->verdict != VERDICT_PASS || spool_has(v->h->spool, SPOOL_OUTGOING, j->id) ||
+        !judgement_top(j, &top)) /* another of this id, put there by hand, keeps the top it has */
         return;
     if (top.len > TOP_MAX)
         refuse(j, top.len);

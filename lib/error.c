@@ -27,6 +27,8 @@ static enum error_kind kind_of(int number)
     switch (number) {
     case ENOENT:
         return ERROR_MISSING;
+    case EEXIST:
+        return ERROR_TAKEN;
     case EIO:
     case ENOSPC:
     case EDQUOT:

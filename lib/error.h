@@ -14,6 +14,7 @@ enum error_kind {
     ERROR_PERMANENT, /* it will fail in the same way again: damaged data, a refused password */
     ERROR_USAGE,     /* the caller (a person, mostly) asked for what cannot be */
     ERROR_MISSING,   /* what was named is not there */
+    ERROR_TAKEN,     /* its name is taken by something else, which stays as it is */
 };
 
 struct error {
@@ -27,8 +28,8 @@ bool error_set(struct error *err, enum error_kind kind, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* The same, with ": " and the words for errno behind. The kind follows from errno: ENOENT is
- * missing; EIO, ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM, EAGAIN and EINTR are temporary; all else is
- * permanent. */
+ * missing; EEXIST is taken; EIO, ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM, EAGAIN and EINTR are
+ * temporary; all else is permanent. */
 bool error_errno(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -42,6 +42,7 @@ struct queue {
     struct window fresh, due;
     struct spool_scan *scan;
     bool scan_wanted;
+    bool told;               /* of names that don't belong there */
     struct timespec scanned; /* the directory's mtime when the last scan began */
     bool in_doubt;           /* it was so new that a later change may bear the same time */
     unsigned turn;
@@ -219,6 +220,7 @@ static void step_scan(struct queue *queue)
     char id[ID_SIZE];
     for (int i = 0; i < SCAN_STEP && queue->fresh.count < QUEUE_FRESH_MAX; i++) {
         if (!spool_scan_next(queue->scan, id)) {
+            spool_scan_warn(queue->scan, &queue->told);
             spool_scan_end(queue->scan);
             queue->scan = NULL;
             return;

@@ -23,7 +23,8 @@ struct settle {
     GArray *pending; /* struct pending */
     uint64_t added, durable;
     struct settle_counts counts;
-    bool rang; /* "rejected", and not yet a second time */
+    bool rang;          /* "rejected", and not yet a second time */
+    int64_t taken_told; /* monotonic */
     void (*committed)(void *arg);
     void *arg;
 };
@@ -91,10 +92,26 @@ static void move_delivered(struct settle *settle, const char *id)
     bus_outcome(settle->bus, id, "delivered");
 }
 
+/* It waits until hygiene, which is rung, has taken the other one away; once a minute is enough. */
+static void name_taken(struct settle *settle, const char *id)
+{
+    int64_t now = clock_monotonic();
+    if (settle->taken_told > 0 && now - settle->taken_told < CLOCK_MINUTE)
+        return;
+    settle->taken_told = now;
+    LOG(LOG_ALARM, "spool-name-taken", KV("id", id), KV("from", "outgoing"), KV("to", "rejected"),
+        KV("meaning",
+           "another message lies there under this id, and both are kept: this one stays "
+           "in outgoing/, and is not sent, until hygiene has taken the other to badmail/"));
+}
+
 static void move_rejected(struct settle *settle, const char *id)
 {
     struct error err;
-    if (!spool_move(settle->spool, id, SPOOL_OUTGOING, SPOOL_REJECTED, &err))
+    bool moved = spool_move(settle->spool, id, SPOOL_OUTGOING, SPOOL_REJECTED, &err);
+    if (!moved && err.kind == ERROR_TAKEN)
+        name_taken(settle, id);
+    else if (!moved)
         move_failed(id, "rejected", &err);
     bus_ring(settle->bus, "rejected", id);
     settle->rang = true;

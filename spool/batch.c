@@ -91,23 +91,33 @@ void batch_discard(struct batch *batch)
     batch_free(batch);
 }
 
+/* What can't be handed on or removed stops nothing else: with a row it is tried again before the
+ * next poll, without one at the next start. */
+static bool recover_one(const struct spool *spool, const char *id, bool has_row)
+{
+    struct error err;
+    if (has_row ? spool_move(spool, id, SPOOL_TMP, SPOOL_INCOMING, &err)
+                : spool_remove(spool, SPOOL_TMP, id, &err))
+        return true;
+    LOG(LOG_ALARM, has_row ? "move-failed" : "remove-failed", KV("id", id), KV("error", err.text),
+        KV("meaning", "look at this file in tmp/; all others go on"));
+    return false;
+}
+
 bool batch_recover(const struct spool *spool, batch_known_fn *known, void *arg, struct error *err)
 {
     struct spool_scan *scan = spool_scan_begin(spool, SPOOL_TMP, err);
     if (scan == NULL)
         return false;
     size_t kept = 0, dropped = 0;
-    bool ok = true;
-    for (char id[ID_SIZE]; ok && spool_scan_next(scan, id);) {
-        bool has_row = known(arg, id);
-        ok = has_row ? spool_move(spool, id, SPOOL_TMP, SPOOL_INCOMING, err)
-                     : spool_remove(spool, SPOOL_TMP, id, err);
-        kept += has_row;
-        dropped += !has_row;
+    for (char id[ID_SIZE]; spool_scan_next(scan, id);) {
+        bool has_row = known(arg, id), done = recover_one(spool, id, has_row);
+        kept += done && has_row;
+        dropped += done && !has_row;
     }
     spool_scan_end(scan);
     if (kept + dropped > 0)
         LOG(LOG_NOTE, "recovered", KV("dir", "tmp"), KVN("handed_on", (long long)kept),
             KVN("unfinished", (long long)dropped));
-    return ok;
+    return true;
 }

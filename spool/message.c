@@ -150,6 +150,33 @@ void message_abandon(struct message_writer *w)
     message_writer_free(w);
 }
 
+/* Ids have one length, and the hash is of what is behind the preface. */
+static bool write_id(int fd, const char *id, const char *old)
+{
+    char line[PREFACE_FIRST_BYTES + 64] = "", key[ID_SIZE + 8];
+    struct stat st;
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1 ||
+        pread(fd, line, sizeof line - 1, 0) < (ssize_t)sizeof key)
+        return false;
+    (void)snprintf(key, sizeof key, " id=%s ", old);
+    line[strcspn(line, "\r\n")] = '\0';
+    const char *at = strstr(line, key);
+    return strncmp(line, PREFACE_FIRST, strlen(PREFACE_FIRST)) == 0 && at != NULL &&
+           pwrite(fd, id, ID_LEN, at - line + 4) == ID_LEN && fsync(fd) == 0;
+}
+
+bool message_change_id(const struct spool *spool, enum spool_dir dir, const char *id,
+                       const char *old)
+{
+    char name[SPOOL_NAME_SIZE];
+    int fd = openat(spool_fd(spool, dir), spool_name(name, id, "eml"),
+                    O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    bool ok = fd >= 0 && write_id(fd, id, old);
+    if (fd >= 0)
+        (void)close(fd);
+    return ok;
+}
+
 /* --- reading --- */
 
 struct message_reader {

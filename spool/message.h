@@ -58,6 +58,12 @@ void message_writer_free(struct message_writer *w);
 /* Closes and unlinks it. NULL is fine. */
 void message_abandon(struct message_writer *w);
 
+/* Of a file that lies in dir as <id>.eml and has the preface of `old`: its preface names id from
+ * now on, on the disk. False when it can't be: no such preface, no permission to write, another
+ * name for the same file somewhere. */
+MUST_CHECK bool message_change_id(const struct spool *spool, enum spool_dir dir, const char *id,
+                                  const char *old);
+
 /* Reading. Opens without following links; anything but a regular file is refused. ERROR_MISSING: no
  * such file; ERROR_PERMANENT: it is damaged (the text says how), and never to be sent;
  * ERROR_TEMPORARY: it could not be read now. */

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST          "X-Popferry: "
 #define ORIGIN         "X-Popferry-Origin: "
 #define SENDER         "X-Sender: "
 #define RECEIVER       "X-Receiver: "
@@ -15,7 +14,7 @@
 #define LINE_MAX_BYTES 1200
 #define LINES_MAX      (ENVELOPE_RECIPIENTS_MAX + 4)
 
-static_assert(sizeof FIRST - 1 == PREFACE_FIRST_BYTES, "the length that preface.h tells");
+static_assert(sizeof PREFACE_FIRST - 1 == PREFACE_FIRST_BYTES, "the length that preface.h tells");
 
 /* --- writing --- */
 
@@ -57,7 +56,7 @@ char *preface_write(const struct message_head *head, size_t *len, struct error *
     FILE *out = open_memstream(&text, len);
     if (out == NULL)
         abort();
-    fprintf(out, FIRST "1 lines=%zu id=%s account=%s", head->recipients.count + 4, head->id,
+    fprintf(out, PREFACE_FIRST "1 lines=%zu id=%s account=%s", head->recipients.count + 4, head->id,
             head->account);
     if (head->replay_of[0] != '\0')
         fprintf(out, " replay=%s", head->replay_of);
@@ -207,13 +206,13 @@ static bool has_lines(const char *text, size_t n, size_t count)
 enum preface_result preface_read(const char *text, size_t n, struct message_head *head, size_t *len,
                                  struct error *err)
 {
-    size_t first = strlen(FIRST), count;
-    if (memcmp(text, FIRST, n < first ? n : first) != 0)
+    size_t first = strlen(PREFACE_FIRST), count;
+    if (memcmp(text, PREFACE_FIRST, n < first ? n : first) != 0)
         return PREFACE_NONE;
     struct lines lines = {.at = text, .end = text + n};
     if (!take_line(&lines))
         return n < LINE_MAX_BYTES ? PREFACE_SHORT : bad(err, "endless first line");
-    const char *value = behind(lines.line, FIRST);
+    const char *value = behind(lines.line, PREFACE_FIRST);
     if (value == NULL || !read_first(value, head, &count))
         return bad(err, "its first line");
     if (!has_lines(text, n, count))

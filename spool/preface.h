@@ -7,7 +7,8 @@
 /* Width of the X-Popferry-Body line without its CRLF: 20 digits, 64 of hash, and the words. */
 #define PREFACE_BODY_WIDTH 112
 
-/* How many bytes tell a preface from none: "X-Popferry: ". */
+/* How a preface begins, and how many bytes tell it from none. */
+#define PREFACE_FIRST       "X-Popferry: "
 #define PREFACE_FIRST_BYTES 12
 
 /* The whole preface in malloc'd memory; *len its bytes, of which the last PREFACE_BODY_WIDTH + 2

@@ -2,6 +2,7 @@
  * path that changes under us can't lead elsewhere. */
 #include "spool/spool.h"
 #include "lib/log.h"
+#include "spool/same.h"
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
@@ -140,14 +141,36 @@ bool spool_parse_name(const char *name, const char *suffix, char id[static ID_SI
 
 /* --- moving --- */
 
+/* As renameat(2) with RENAME_NOREPLACE, which some filesystems (NFS) don't know: there a second
+ * name, and then the first is removed. A crash between leaves both. */
+static bool rename_new(int from, const char *name, int to, const char *as)
+{
+    if (renameat2(from, name, to, as, RENAME_NOREPLACE) == 0)
+        return true;
+    if (errno != EINVAL && errno != ENOSYS)
+        return false;
+    return linkat(from, name, to, as, 0) == 0 && unlinkat(from, name, 0) == 0;
+}
+
+bool spool_move_as(const struct spool *spool, const char *id, enum spool_dir from,
+                   enum spool_dir to, const char *as, struct error *err)
+{
+    char name[SPOOL_NAME_SIZE], new_name[SPOOL_NAME_SIZE];
+    spool_name(name, id, "eml");
+    spool_name(new_name, as, "eml");
+    if (rename_new(spool->fd[from], name, spool->fd[to], new_name))
+        return true;
+    if (errno == EEXIST && same_file(spool->fd[from], name, spool->fd[to], new_name) &&
+        unlinkat(spool->fd[from], name, 0) == 0)
+        return true;
+    return error_errno(err, "cannot move %s from %s to %s/%s", name, dir_names[from], dir_names[to],
+                       new_name);
+}
+
 bool spool_move(const struct spool *spool, const char *id, enum spool_dir from, enum spool_dir to,
                 struct error *err)
 {
-    char name[SPOOL_NAME_SIZE];
-    spool_name(name, id, "eml");
-    if (renameat(spool->fd[from], name, spool->fd[to], name) == 0)
-        return true;
-    return error_errno(err, "cannot move %s from %s to %s", name, dir_names[from], dir_names[to]);
+    return spool_move_as(spool, id, from, to, id, err);
 }
 
 bool spool_remove(const struct spool *spool, enum spool_dir dir, const char *id, struct error *err)
@@ -179,7 +202,21 @@ enum spool_dir spool_find(const struct spool *spool, const char *id)
 struct spool_scan {
     DIR *dir;
     const char *suffix;
+    enum spool_dir of;
+    uint64_t foreign;       /* names that don't belong there */
+    char foreign_name[256]; /* the first of them */
 };
+
+static bool belongs(enum spool_dir dir, const char *name)
+{
+    static const char *const beside[] = {"top", "drop", "new"}; /* in outgoing/ */
+    char id[ID_SIZE];
+    bool is_ours =
+        strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || spool_parse_name(name, "eml", id);
+    for (size_t i = 0; dir == SPOOL_OUTGOING && i < sizeof beside / sizeof beside[0]; i++)
+        is_ours = is_ours || spool_parse_name(name, beside[i], id);
+    return is_ours;
+}
 
 static DIR *open_walk(const struct spool *spool, enum spool_dir dir)
 {
@@ -207,16 +244,30 @@ struct spool_scan *spool_scan_begin_of(const struct spool *spool, enum spool_dir
     struct spool_scan *scan = malloc(sizeof *scan);
     if (scan == NULL)
         abort();
-    *scan = (struct spool_scan){.dir = walk, .suffix = suffix};
+    *scan = (struct spool_scan){.dir = walk, .suffix = suffix, .of = dir};
     return scan;
 }
 
 bool spool_scan_next(struct spool_scan *scan, char id[static ID_SIZE])
 {
-    for (struct dirent *entry; (entry = readdir(scan->dir)) != NULL;)
+    for (struct dirent *entry; (entry = readdir(scan->dir)) != NULL;) {
         if (spool_parse_name(entry->d_name, scan->suffix, id))
             return true;
+        if (!belongs(scan->of, entry->d_name) && scan->foreign++ == 0)
+            (void)snprintf(scan->foreign_name, sizeof scan->foreign_name, "%s", entry->d_name);
+    }
     return false;
+}
+
+void spool_scan_warn(const struct spool_scan *scan, bool *told)
+{
+    if (scan->foreign == 0 || *told)
+        return;
+    *told = true;
+    LOG(LOG_WARN, "spool-foreign-name", KV("dir", dir_names[scan->of]),
+        KV("name", scan->foreign_name), KVN("names", (long long)scan->foreign),
+        KV("meaning",
+           "nothing is done with what has such a name; mail to be sent goes to pickup/"));
 }
 
 long spool_scan_tell(const struct spool_scan *scan)

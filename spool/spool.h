@@ -1,5 +1,6 @@
 /* The spool: six directories on one filesystem. A file is written once; from then on only its
- * directory changes, by rename(2), and every directory has one producer and one consumer:
+ * directory changes, by a rename that replaces nothing, and every directory has one producer and
+ * one consumer:
  *
  * - tmp       fetcherd -> fetcherd   being received, not yet in the ledger
  * - incoming  fetcherd -> hygiene    in the ledger, waiting for judgement
@@ -43,9 +44,14 @@ const char *spool_name(char name[static SPOOL_NAME_SIZE], const char *id, const 
 /* True, and id filled in, when the name is "<id>.<suffix>" in its one spelling. */
 bool spool_parse_name(const char *name, const char *suffix, char id[static ID_SIZE]);
 
-/* Hands a message on: renames <id>.eml. ERROR_MISSING when it is not there. */
+/* Hands a message on: renames <id>.eml, and replaces nothing. ERROR_MISSING when it is not there;
+ * ERROR_TAKEN when another file has that name in `to`: both stay where they are then. Where that
+ * one is the same, by inode or to the last byte, only the name in `from` is removed. */
 MUST_CHECK bool spool_move(const struct spool *spool, const char *id, enum spool_dir from,
                            enum spool_dir to, struct error *err);
+/* The same under the name <as>.eml in `to`. */
+MUST_CHECK bool spool_move_as(const struct spool *spool, const char *id, enum spool_dir from,
+                              enum spool_dir to, const char *as, struct error *err);
 /* Removes <id>.eml; one that is not there is fine. */
 MUST_CHECK bool spool_remove(const struct spool *spool, enum spool_dir dir, const char *id,
                              struct error *err);
@@ -69,6 +75,9 @@ bool spool_scan_next(struct spool_scan *scan, char id[static ID_SIZE]); /* false
  * Linux 6.6, some may be missed when others were taken away.) */
 long spool_scan_tell(const struct spool_scan *scan);
 void spool_scan_seek(struct spool_scan *scan, long place);
+/* Behind the last message: warns of names that don't belong there (the first of them, and their
+ * number), unless *told; sets it then. */
+void spool_scan_warn(const struct spool_scan *scan, bool *told);
 void spool_scan_end(struct spool_scan *scan); /* NULL is fine */
 
 /* How many messages lie there; in pickup, how many files that are not empty have a name

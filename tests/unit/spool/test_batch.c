@@ -286,16 +286,30 @@ static void test_recover_many(void **state)
     assert_counts(f, 0, 0);
 }
 
+/* What can't be removed, or finds its name taken, is told, and stops nothing else. */
 static void test_recover_fails(void **state)
 {
     struct fixture *f = *state;
     struct error err = {0};
-    char id[ID_SIZE], path[100];
-    id_new(id);
-    (void)snprintf(path, sizeof path, "spool/tmp/%s.eml", id);
+    char dir[ID_SIZE], path[100];
+    id_new(dir);
+    (void)snprintf(path, sizeof path, "spool/tmp/%s.eml", dir);
     assert_int_equal(mkdir(scratch_path(f->scratch, path), 0700), 0); /* cannot be unlinked */
-    assert_false(batch_recover(f->spool, known, f, &err));
-    assert_non_null(strstr(err.text, id));
+    struct message_writer *taken = new_message(f, 100, true), *good = new_message(f, 100, true);
+    f->known[0] = message_writer_id(taken);
+    f->known[1] = message_writer_id(good);
+    (void)snprintf(path, sizeof path, "spool/incoming/%s.eml", f->known[0]);
+    (void)scratch_write(f->scratch, path, "another", 7, 0600);
+    assert_true(batch_recover(f->spool, known, f, &err));
+    assert_event(f, "alarm remove-failed id=");
+    assert_event(f, dir);
+    assert_event(f, "alarm move-failed id=");
+    assert_event(f, "handed_on=1 unfinished=0");
+    assert_int_equal(spool_find(f->spool, f->known[0]), SPOOL_TMP);
+    assert_int_equal(spool_find(f->spool, f->known[1]), SPOOL_INCOMING);
+    assert_counts(f, 2, 2);
+    message_writer_free(taken);
+    message_writer_free(good);
 }
 
 #define batch_test(fn) cmocka_unit_test_setup_teardown(fn, begin, end)

@@ -333,6 +333,56 @@ static void test_scan(void **state)
     spool_close(spool);
 }
 
+static int count_words(const char *text, const char *words)
+{
+    int n = 0;
+    for (const char *at = text; (at = strstr(at, words)) != NULL; at++)
+        n++;
+    return n;
+}
+
+/* Once, with the first name in a form that no terminal obeys, and their number. */
+static void test_foreign_names(void **state)
+{
+    struct spool *spool = open_good(state);
+    struct error err;
+    char id[ID_SIZE];
+    bool told = false;
+    static const char *const ours[] = {ID ".eml", ID ".drop", ID ".new", ID ".top"};
+    for (size_t i = 0; i < COUNT(ours); i++)
+        put(state, "outgoing", ours[i]);
+    scratch_catch(*state);
+    for (int round = 0; round < 4; round++) {
+        struct spool_scan *scan = spool_scan_begin(spool, SPOOL_OUTGOING, &err);
+        while (spool_scan_next(scan, id))
+            ;
+        spool_scan_warn(scan, &told);
+        spool_scan_end(scan);
+        assert_int_equal(told, round > 0);
+        if (round == 0)
+            put(state, "outgoing", "a\033[2Jb\nc");
+        if (round == 1)
+            put(state, "outgoing", "letter.eml");
+    }
+    scratch_release(*state);
+    char *events = scratch_read(*state, "stderr", NULL);
+    assert_int_equal(count_words(events, "warning spool-foreign-name dir=outgoing name="), 1);
+    assert_int_equal(count_words(events, "names=1"), 1);
+    assert_int_equal(count_words(events, "\033"), 0);
+    assert_int_equal(count_words(events, "\n"), 1);
+    free(events);
+    put(state, "incoming", ID ".top"); /* it has nothing to do there */
+    struct spool_scan *scan = spool_scan_begin(spool, SPOOL_INCOMING, &err);
+    assert_false(spool_scan_next(scan, id));
+    told = false;
+    scratch_catch(*state);
+    spool_scan_warn(scan, &told);
+    scratch_release(*state);
+    assert_true(told);
+    spool_scan_end(scan);
+    spool_close(spool);
+}
+
 static void test_count(void **state)
 {
     struct spool *spool = open_good(state);
@@ -368,6 +418,7 @@ int main(void)
         scratch_test(test_path_changes),
         scratch_test(test_find_while_moving),
         scratch_test(test_scan),
+        scratch_test(test_foreign_names),
         scratch_test(test_count),
     };
     return cmocka_run_group_tests_name("spool", tests, NULL, NULL);
