@@ -35,6 +35,7 @@ struct judgement {
     char reason[600];
     struct waiting waiting; /* as it was before, until there is a verdict */
     bool was_waiting;
+    bool is_probe;   /* begun to see whether a filter is well again */
     json_t *reports; /* an array; see struct badmail */
     struct edits edits;
 };

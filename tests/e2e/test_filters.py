@@ -213,6 +213,26 @@ def test_a_filter_that_hangs_is_told_of_before_its_time_is_up(world):
         assert w.ferry.status()["hygiene"]["filters"][0]["up"]
 
 
+@pytest.mark.parametrize("name", ["clamd", "rspamd"])
+@pytest.mark.parametrize("how", ["rubbish", "hangs"])
+def test_messages_without_a_verdict_hold_no_others_up(world, name, how):
+    """30 of them ahead of 30 good ones: the filter is tried with one after the other."""
+    bad, good = ([mail(f"{kind} {n}") for n in range(30)] for kind in ("bad", "good"))
+    script = {"*": b"nonsense\0" if how == "rubbish" else HANG}
+    with ScriptedFilter(script, only=b"Subject: bad") as server:
+        conf = {name: at(server), f"{name}_timeout": "1s", f"{name}_sessions": 10}
+        w = world([*bad, *good], start=False, **conf)
+        w.ferry.start("fetcherd", "relayd")
+        w.fetch()
+        wait_for(lambda: len(w.ferry.files("incoming")) == 60, 30, "all to be fetched")
+        w.ferry.start("hygiene")
+        took = 20 if how == "rubbish" else 50
+        wait_for(lambda: len(w.arrived()) == 30, took, "the good ones")
+        assert sorted(w.arrived()) == sorted(good)
+        wait_for(lambda: w.ferry.status()["hygiene"]["filters"][0]["up"], what="it to be well")
+        assert len(server.asked) <= 61
+
+
 def test_much_mail_that_waits_holds_fetching_off(world):
     with ScriptedFilter({"CONNECT": CLOSE}) as server:
         fetch = {"messages_per_session": 2000}
