@@ -50,7 +50,7 @@ struct filter {
     unsigned pauses;   /* of growing length so far */
     unsigned probes;   /* that failed since the last of them */
     int64_t next_at;   /* monotonic; no question before, while in trouble */
-    uint64_t asked;
+    uint64_t asked, not_asked;
     char error[400]; /* of the last failure; "" when all is well */
     struct event *turn;
     void (*recovered)(void *arg);
@@ -251,6 +251,11 @@ uint64_t filter_size_limit(const struct filter *f)
     return f->size;
 }
 
+void filter_count_not_asked(struct filter *f)
+{
+    f->not_asked++;
+}
+
 int64_t filter_next_probe(const struct filter *f)
 {
     if (f->failures == 0)
@@ -280,9 +285,10 @@ json_t *filter_status(const struct filter *f)
     (void)snprintf(server, sizeof server, f->server.host[0] == '/' ? "%s" : "%s:%d", f->server.host,
                    f->server.port);
     int64_t silent = f->under_way > 0 ? clock_monotonic() - f->heard : 0;
-    return json_pack("{s:s, s:s, s:b, s:o, s:I, s:i, s:I}", "name", f->protocol->name, "server",
-                     server, "up", f->failures == 0, "error",
+    return json_pack("{s:s, s:s, s:b, s:o, s:I, s:I, s:i, s:I, s:I}", "name", f->protocol->name,
+                     "server", server, "up", f->failures == 0, "error",
                      f->failures > 0 ? json_string(f->error) : json_null(), "asked",
-                     (json_int_t)f->asked, "under_way", f->under_way, "silent",
-                     (json_int_t)(silent / CLOCK_SECOND));
+                     (json_int_t)f->asked, "not_asked", (json_int_t)f->not_asked, "under_way",
+                     f->under_way, "silent", (json_int_t)(silent / CLOCK_SECOND), "timeout",
+                     (json_int_t)(f->server.timeout / CLOCK_SECOND));
 }

@@ -83,13 +83,15 @@ void filter_cancel(struct filter_question *question);
 
 const char *filter_name(const struct filter *filter);
 uint64_t filter_size_limit(const struct filter *filter);
+/* A message passed that was too large for it. */
+void filter_count_not_asked(struct filter *filter);
 /* When a question may be a probe (monotonic, ms; INT64_MAX: behind an answer); 0: it is not in
  * trouble. */
 int64_t filter_next_probe(const struct filter *filter);
 int filter_under_way(const struct filter *filter);
 /* A person says: try it now. */
 void filter_retry(struct filter *filter);
-/* {name, server, up, error, asked, under_way} */
+/* {name, server, up, error, asked, not_asked, under_way, silent, timeout} */
 json_t *filter_status(const struct filter *filter);
 
 #endif

@@ -22,7 +22,8 @@ struct judgement {
     char id[ID_SIZE];
     struct form form;
     const struct conf *conf;
-    struct filter *const *filters; /* NULL behind the last */
+    struct filter *const *all;     /* NULL behind the last */
+    struct filter *const *filters; /* of these, who has not been asked yet */
     struct filter_question *question;
     struct filter_subject subject;
     struct client client;

@@ -206,11 +206,26 @@ def test_a_filter_that_does_not_answer(world, filters, kind, how):
 
 def test_a_filter_that_hangs_is_told_of_before_its_time_is_up(world):
     with ScriptedFilter({"CONNECT": HANG}) as server:
-        w = world([mail("m")], clamd=at(server), clamd_timeout="5m")
+        w = world([mail("m")], clamd=at(server), clamd_timeout="12s")
         told = f"clamd (127.0.0.1:{server.port}) has not answered for"
         shown = wait_for(lambda: (s := w.ferry.ctl_ok("status")) and told in s and s, 30, "a word of it")
-        assert "messages at it: 1" in shown
-        assert w.ferry.status()["hygiene"]["filters"][0]["up"]
+        assert "messages at it: 1" in shown and "clamd-timeout" in shown
+        status = w.ferry.status()["hygiene"]["filters"][0]
+        assert status["up"] and status["timeout"] == 12 and 6 <= status["silent"] <= 12
+
+
+def test_what_waits_is_told_of(world):
+    """The filter is well, and wants to be asked later."""
+    with ScriptedFilter({"POST *": verdict("soft reject")}) as server:
+        w = world([mail("m")], rspamd=at(server))
+        wait_for(lambda: w.ferry.status()["hygiene"]["waiting"] == 1, what="it to wait")
+        shown = w.ferry.ctl_ok("status")
+        assert "! 1 message waits for a filter's verdict" in shown and "All is well" not in shown
+        assert "retry --all" in shown
+        server.script.clear()
+        w.ferry.ctl_ok("retry", "--all")
+        w.settled()
+        assert "All is well" in w.ferry.ctl_ok("status")
 
 
 @pytest.mark.parametrize("name", ["clamd", "rspamd"])
@@ -346,8 +361,14 @@ def test_what_is_too_large_for_a_filter_is_not_shown_to_it(world, filters):
     """By our own limit it passes by; what clamd's says is no verdict, and waiting would not help."""
     server = filters(Clamd, stream_max="64K")
     large = mail("large", ("x" * 70 + "\n") * 5_000)
-    w = world([large], clamd=at(server), clamd_size="32K").settled()
-    assert w.arrived() == [large]
+    w = world([mail("small"), large], clamd=at(server), clamd_size="32K").settled()
+    assert sorted(w.arrived()) == sorted([mail("small"), large])
+    event, = w.ferry.events("hygiene", "filter-not-asked")
+    assert event["filter"] == "clamd" and int(event["size"]) == len(large)
+    status = w.ferry.status()["hygiene"]["filters"][0]
+    assert (status["asked"], status["not_asked"]) == (1, 1)
+    shown = w.ferry.ctl_ok("status")
+    assert "1 message passed without clamd, larger than hygiene { clamd-size }" in shown
     w = world([large], clamd=at(server), clamd_size="10M")
     row, = w.ferry.wait_badmail(1)
     assert "StreamMaxLength" in row["reason"]
