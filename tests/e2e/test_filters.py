@@ -5,7 +5,7 @@ import pytest
 from tests.harness.clamd import Clamd
 from tests.harness.filter import EICAR, GTUBE
 from tests.harness.mail import normalised, simple
-from tests.harness.popferry import sleep, spool_message
+from tests.harness.popferry import EXIT_FAILED, sleep, spool_message
 from tests.harness.process import wait_for
 from tests.harness.rspamd import Rspamd
 from tests.harness.scripted import CLOSE, HANG, ScriptedPop3, ScriptedSmtp, times
@@ -246,6 +246,41 @@ def test_messages_without_a_verdict_hold_no_others_up(world, name, how):
         assert sorted(w.arrived()) == sorted(good)
         wait_for(lambda: w.ferry.status()["hygiene"]["filters"][0]["up"], what="it to be well")
         assert len(server.asked) <= 61
+
+
+def test_what_waits_is_listed(world):
+    """Beside what waits for the SMTP server, over several pages; tried when that is asked for."""
+    messages = [mail(f"m{n}") for n in range(300)]
+    with ScriptedFilter({"CONNECT": CLOSE}) as server:
+        w = world(messages, clamd=at(server), start=False)
+        w.ferry.start("fetcherd", "hygiene")
+        w.fetch()
+        pick_up(w.ferry, "own")
+        wait_for(lambda: len(w.ferry.files("outgoing")) == 1, what="what needs no filter")
+        wait_for(lambda: w.ferry.status()["hygiene"]["waiting"] == 300, 30, "all to wait")
+        items = w.ferry.queue()
+        waiting = [one for one in items if one["state"] == "waiting"]
+        assert len(items) == 301 and len({one["id"] for one in waiting}) == 300
+        asked = next(one for one in waiting if one["attempts"])
+        assert asked["filter"] == "clamd" and asked["last_reply"]
+        assert asked["recipients"] == ["acc@corp.example"] and asked["size"] in map(len, messages)
+        shown = w.ferry.ctl_json("queue", "show", asked["id"])
+        assert (shown["id"], shown["state"]) == (asked["id"], "waiting")
+        text = w.ferry.ctl_ok("queue", "show", asked["id"])
+        assert "waiting" in text and f"clamd: {asked['last_reply']}" in text
+        assert "clamd: " in w.ferry.ctl_ok("queue")
+        assert w.ferry.ctl("queue", "show", "01JD0VSM7N4C2T8RZ5K3W9XQHB")[0] == EXIT_FAILED
+        w.ferry.stop("hygiene")  # its ledger has it all
+        assert len(w.ferry.queue()) == 301
+        assert w.ferry.ctl_json("queue", "show", asked["id"])["filter"] == "clamd"
+        w.ferry.start("hygiene", "relayd")
+        server.script.clear()
+        assert w.ferry.ctl_json("retry", asked["id"])["count"] == 1
+        gone = lambda: asked["id"] not in {one["id"] for one in w.ferry.queue()}
+        wait_for(gone, what="the one that was asked for")
+        w.ferry.ctl_ok("retry", "--all")
+        w.settled()
+        assert len(w.arrived()) == 301 and w.ferry.queue() == []
 
 
 def test_much_mail_that_waits_holds_fetching_off(world):
