@@ -248,6 +248,18 @@ def test_messages_without_a_verdict_hold_no_others_up(world, name, how):
         assert len(server.asked) <= 61
 
 
+def test_a_probe_that_hangs_is_not_waited_for(world):
+    """One message gets nonsense, two hang for a minute: good ones don't wait for these."""
+    bad, good = ([mail(f"{kind} {n}") for n in range(3)] for kind in ("bad", "good"))
+    script = {"INSTREAM": times(1, b"nonsense\0"), "*": HANG}
+    with ScriptedFilter(script, only=b"Subject: bad") as server, ScriptedPop3(good) as other:
+        w = world(bad, clamd=at(server), clamd_timeout="60s", clamd_sessions=3)
+        wait_for(lambda: len(server.asked) == 3, what="them to be asked about")
+        w.ferry.add_account("other", other.port, "u", "secret", "other@corp.example")
+        w.ferry.ctl("fetch", "other")
+        wait_for(lambda: sorted(w.arrived()) == sorted(good), 30, "the good ones")
+
+
 def test_what_waits_is_listed(world):
     """Beside what waits for the SMTP server, over several pages; tried when that is asked for."""
     messages = [mail(f"m{n}") for n in range(300)]
