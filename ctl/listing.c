@@ -9,10 +9,11 @@
 struct walk {
     const struct ctl *ctl;
     const struct listing *listing;
+    const char *daemon; /* who is asked just now */
     bool all;
     struct table *table;
     int64_t now;
-    int64_t seen, total; /* total: as the daemon says with the first page, 0 when it does not */
+    int64_t seen, total; /* total: as a daemon says with its first page, 0 when it does not */
 };
 
 static bool take_json(void *arg, json_t *item)
@@ -75,9 +76,9 @@ static void print_end(const struct walk *walk)
 static json_t *ask_page(void *arg, json_t *request, struct problem *problem)
 {
     struct walk *walk = arg;
-    json_t *reply = call_daemon(walk->ctl, walk->listing->daemon, request, CALL_ANYHOW, problem);
-    if (reply != NULL && walk->total == 0)
-        walk->total = field_int(reply, "total");
+    json_t *reply = call_daemon(walk->ctl, walk->daemon, request, CALL_ANYHOW, problem);
+    if (reply != NULL)
+        walk->total += field_int(reply, "total");
     return reply;
 }
 
@@ -87,6 +88,7 @@ int listing_run(const struct ctl *ctl, const struct listing *listing, json_t *re
     struct problem problem;
     struct walk walk = {.ctl = ctl,
                         .listing = listing,
+                        .daemon = listing->daemon,
                         .all = args->value[OPTION_ALL] != NULL,
                         .table = table_new(listing->columns),
                         .now = clock_now()};
@@ -94,7 +96,12 @@ int listing_run(const struct ctl *ctl, const struct listing *listing, json_t *re
     bool ok = order == NULL
                   ? call_pages(ask_page, &walk, request, take, &walk, &problem)
                   : order_pages(ask_page, &walk, request, order, ORDER_MOST, take, &walk, &problem);
-    if (ok)
+    bool first = ok;
+    if (ok && listing->then_daemon != NULL) {
+        walk.daemon = listing->then_daemon;
+        ok = call_pages(ask_page, &walk, call_request(listing->then_cmd), take, &walk, &problem);
+    }
+    if (first) /* what there is of it */
         print_end(&walk);
     table_free(walk.table);
     return ok ? CTL_DONE : problem_report(&problem);

@@ -1,4 +1,5 @@
-/* What waits for the SMTP server, and why. relayd keeps it. */
+/* What waits for the SMTP server, which relayd keeps, or for a filter's verdict, which hygiene
+ * does; and why. */
 #include "ctl/act.h"
 #include "ctl/field.h"
 #include "ctl/listing.h"
@@ -15,9 +16,19 @@ static const char *next_attempt(const json_t *item, int64_t now, char buf[static
     return at > now ? print_when(at, now, buf) : "now";
 }
 
+/* A filter is named before what it said. */
+static const char *last_reply(const json_t *item, char *buf, size_t size)
+{
+    const char *filter = field_text(item, "filter"), *said = field_text(item, "last_reply");
+    if (filter[0] == '\0')
+        return said;
+    (void)snprintf(buf, size, "%s: %s", filter, said);
+    return buf;
+}
+
 static void add_row(struct table *table, const json_t *item, int64_t now)
 {
-    char recipients[400], size[PRINT_SHORT], attempts[PRINT_SHORT], next[PRINT_SHORT];
+    char reply[800], recipients[400], size[PRINT_SHORT], attempts[PRINT_SHORT], next[PRINT_SHORT];
     const char *sender = field_text(item, "sender");
     table_add(table, (const char *[]){
                          field_text(item, "id"),
@@ -26,7 +37,7 @@ static void add_row(struct table *table, const json_t *item, int64_t now)
                          print_size((uint64_t)field_int(item, "size"), size),
                          print_number(field_int(item, "attempts"), attempts),
                          next_attempt(item, now, next),
-                         field_text(item, "last_reply"),
+                         last_reply(item, reply, sizeof reply),
                      });
     table_style(table, 6, PRINT_WARN);
 }
@@ -48,6 +59,8 @@ int queue_list(struct ctl *ctl, const struct args *args)
         .columns = columns,
         .add_row = add_row,
         .none = "The queue is empty.",
+        .then_daemon = "hygiene",
+        .then_cmd = "waiting.list",
     };
     return listing_run(ctl, &listing, call_request("queue.list"), NULL, args);
 }
@@ -68,7 +81,7 @@ static void print_details(const struct screen *screen, const json_t *item)
     (void)snprintf(text, sizeof text, "%s (%s)", field_text(item, "next_attempt"),
                    next > now ? print_when(next, now, small) : "now");
     print_field(screen, "next", next > 0 ? text : next_attempt(item, now, when));
-    print_field(screen, "last reply", field_text(item, "last_reply"));
+    print_field(screen, "last reply", last_reply(item, text, sizeof text));
     size_t i;
     const json_t *settled;
     json_array_foreach(json_object_get(item, "settled"), i, settled)
@@ -84,16 +97,24 @@ static void print_details(const struct screen *screen, const json_t *item)
     }
 }
 
+static json_t *show(const struct ctl *ctl, const char *daemon, const char *cmd, const json_t *ids,
+                    struct problem *problem)
+{
+    json_t *request = call_request(cmd);
+    json_object_set(request, "id", json_array_get(ids, 0));
+    return call_daemon(ctl, daemon, request, CALL_ANYHOW, problem);
+}
+
 int queue_show(struct ctl *ctl, const struct args *args)
 {
-    struct problem problem;
+    struct problem problem, other;
     json_t *ids = listing_ids(args->words, 1, &problem);
     if (ids == NULL)
         return problem_report(&problem);
-    json_t *request = call_request("queue.show");
-    json_object_set(request, "id", json_array_get(ids, 0));
+    json_t *reply = show(ctl, "relayd", "queue.show", ids, &problem);
+    if (reply == NULL)
+        reply = show(ctl, "hygiene", "waiting.show", ids, &other);
     json_decref(ids);
-    json_t *reply = call_daemon(ctl, "relayd", request, CALL_ANYHOW, &problem);
     if (reply == NULL)
         return problem_report(&problem);
     const json_t *item = json_object_get(reply, "item");

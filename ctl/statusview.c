@@ -23,8 +23,7 @@ static const struct {
     {"hygiene", hygiene_line, "new and refused mail waits; fetching and delivery go on"},
     {"relayd", relayd_line, "mail waits in outgoing/; fetching and judging go on"},
 };
-#define DAEMONS        (sizeof daemons / sizeof daemons[0])
-#define SILENT_SECONDS 10 /* a filter seldom takes as long over a message */
+#define DAEMONS (sizeof daemons / sizeof daemons[0])
 
 static void fetcherd_line(const json_t *reply, char *buf, size_t size)
 {
@@ -153,7 +152,7 @@ static void daemon_concerns(struct concerns *concerns, const json_t *status)
     }
 }
 
-static void relay_concerns(struct concerns *concerns, const json_t *relayd)
+static bool relay_concerns(struct concerns *concerns, const json_t *relayd)
 {
     const char *circuit = field_text(relayd, "circuit");
     const char *error = field_text(relayd, "error");
@@ -162,10 +161,30 @@ static void relay_concerns(struct concerns *concerns, const json_t *relayd)
                        : error[0] != '\0'                ? "failed, and is tried again"
                                                          : NULL;
     if (!field_true(relayd, "up") || what == NULL)
-        return;
+        return false;
     concern(concerns, "the SMTP server %s %s: %s", field_text(relayd, "relay"), what, error);
     advice(concerns, "%s queue", concerns->ctl->self);
     advice(concerns, "%s retry --all      # once it is mended", concerns->ctl->self);
+    return true;
+}
+
+/* Told: why mail is put off is said already. */
+static void queue_concerns(struct concerns *concerns, const json_t *relayd, bool told)
+{
+    const json_t *queue = json_object_get(relayd, "queue");
+    long long deferred = (long long)field_int(queue, "deferred");
+    long long held = (long long)field_int(queue, "held");
+    if (deferred > 0 && !told) {
+        concern(concerns, "%lld message%s put off by the SMTP server, and tried again", deferred,
+                deferred == 1 ? " is" : "s are");
+        advice(concerns, "%s queue      # what it said", concerns->ctl->self);
+        advice(concerns, "%s retry --all", concerns->ctl->self);
+    }
+    if (held > 0) {
+        concern(concerns, "%lld message%s held back by hand", held, held == 1 ? " is" : "s are");
+        advice(concerns, "%s queue release ID      # of each that \"queue\" shows as held",
+               concerns->ctl->self);
+    }
 }
 
 static void room_concerns(struct concerns *concerns, const json_t *relayd)
@@ -178,6 +197,24 @@ static void room_concerns(struct concerns *concerns, const json_t *relayd)
            concerns->ctl->conf->state_dir);
 }
 
+/* Half of its time is over; most messages take it a small part of that. */
+static bool is_silent(const json_t *filter)
+{
+    int64_t timeout = field_int(filter, "timeout");
+    return timeout > 0 && field_int(filter, "silent") >= (timeout + 1) / 2;
+}
+
+static void wait_concerns(struct concerns *concerns, const json_t *hygiene)
+{
+    long long waiting = (long long)field_int(hygiene, "waiting");
+    if (waiting == 0)
+        return;
+    concern(concerns, "%lld message%s for a filter's verdict", waiting,
+            waiting == 1 ? " waits" : "s wait");
+    advice(concerns, "%s queue      # why", concerns->ctl->self);
+    advice(concerns, "%s retry --all", concerns->ctl->self);
+}
+
 static void filter_concerns(struct concerns *concerns, const json_t *hygiene)
 {
     size_t i;
@@ -186,18 +223,22 @@ static void filter_concerns(struct concerns *concerns, const json_t *hygiene)
     json_array_foreach(json_object_get(hygiene, "filters"), i, filter)
     {
         const char *name = field_text(filter, "name"), *server = field_text(filter, "server");
-        long long silent = (long long)field_int(filter, "silent");
         if (!field_true(filter, "up")) {
             concern(concerns, "%s (%s) gives no verdict: %s", name, server,
                     field_text(filter, "error"));
             any = true;
-        } else if (silent >= SILENT_SECONDS) {
+        } else if (is_silent(filter)) {
             concern(concerns, "%s (%s) has not answered for %lld s; messages at it: %lld", name,
-                    server, silent, (long long)field_int(filter, "under_way"));
+                    server, (long long)field_int(filter, "silent"),
+                    (long long)field_int(filter, "under_way"));
+            advice(concerns, "restart %s; or raise hygiene { %s-timeout }, where it is only slow",
+                   name, name);
         }
     }
     if (any)
         advice(concerns, "%s retry --all      # once it is mended", concerns->ctl->self);
+    else
+        wait_concerns(concerns, hygiene);
 }
 
 static void badmail_concerns(struct concerns *concerns, const json_t *spool)
@@ -242,6 +283,31 @@ static void left_text(const json_t *left, char *buf, size_t size)
                    examples_text(left, names, sizeof names));
 }
 
+static void print_dim(const struct screen *screen, const char *text)
+{
+    fputs("          ", screen->out);
+    print_styled(screen, PRINT_DIM, text);
+    fputc('\n', screen->out);
+}
+
+/* What goes out unseen by a filter, since somebody has set it a limit. */
+static void print_not_asked(const struct screen *screen, const json_t *hygiene)
+{
+    size_t i;
+    const json_t *filter;
+    char text[200];
+    json_array_foreach(json_object_get(hygiene, "filters"), i, filter)
+    {
+        const char *name = field_text(filter, "name");
+        long long count = (long long)field_int(filter, "not_asked");
+        (void)snprintf(text, sizeof text,
+                       "%lld message%s passed without %s, larger than hygiene { %s-size }", count,
+                       count == 1 ? "" : "s", name, name);
+        if (count > 0)
+            print_dim(screen, text);
+    }
+}
+
 static void print_passing(const struct screen *screen, const json_t *hygiene)
 {
     size_t i;
@@ -252,9 +318,7 @@ static void print_passing(const struct screen *screen, const json_t *hygiene)
         if (!is_passing(left))
             continue;
         left_text(left, text, sizeof text);
-        fputs("          ", screen->out);
-        print_styled(screen, PRINT_DIM, text);
-        fputc('\n', screen->out);
+        print_dim(screen, text);
     }
 }
 
@@ -338,10 +402,12 @@ void statusview_print(const struct ctl *ctl, const json_t *status)
         print_daemon(&ctl->screen, daemons[i].name, json_object_get(status, daemons[i].name), i);
     print_spool(&ctl->screen, status);
     print_passing(&ctl->screen, json_object_get(status, "hygiene"));
+    print_not_asked(&ctl->screen, json_object_get(status, "hygiene"));
     fputc('\n', ctl->screen.out);
     print_accounts(ctl, status);
     daemon_concerns(&concerns, status);
-    relay_concerns(&concerns, json_object_get(status, "relayd"));
+    bool told = relay_concerns(&concerns, json_object_get(status, "relayd"));
+    queue_concerns(&concerns, json_object_get(status, "relayd"), told);
     room_concerns(&concerns, json_object_get(status, "relayd"));
     filter_concerns(&concerns, json_object_get(status, "hygiene"));
     badmail_concerns(&concerns, json_object_get(status, "spool"));

@@ -5,6 +5,7 @@
 #include "hygiene/judge.h"
 #include "hygiene/ledger.h"
 #include "hygiene/pickup.h"
+#include "hygiene/waiting.h"
 #include "lib/clock.h"
 
 #define OUTCOMES_MAX 500
@@ -80,6 +81,16 @@ static json_t *answer_retry(struct daemon *d, const json_t *request)
     return bus_ok(json_pack("{s:i, s:o}", "count", count, "others", others));
 }
 
+static json_t *answer_waiting(struct daemon *d, const json_t *request)
+{
+    return waiting_answer_list(self(d), request);
+}
+
+static json_t *answer_waiting_show(struct daemon *d, const json_t *request)
+{
+    return waiting_answer_show(self(d), request);
+}
+
 static json_t *answer_list(struct daemon *d, const json_t *request)
 {
     return badmail_answer_list(self(d), request);
@@ -125,6 +136,8 @@ const struct daemon_request control_requests[] = {
     {.cmd = "status", .answer = answer_status},
     {.cmd = "outcomes", .answer = answer_outcomes},
     {.cmd = "retry", .answer = answer_retry, .writes = true},
+    {.cmd = "waiting.list", .answer = answer_waiting},
+    {.cmd = "waiting.show", .answer = answer_waiting_show},
     {.cmd = "badmail.list", .answer = answer_list},
     {.cmd = "badmail.show", .answer = answer_show},
     {.cmd = "badmail.parts", .answer = answer_parts},

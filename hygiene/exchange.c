@@ -20,6 +20,7 @@ struct exchange {
     struct message_reader *reader;
     struct stream *stream;
     struct event *deadline;
+    bool connected;
     bool sent; /* all of it is in the stream's output */
     filter_done_fn *done;
     void *arg;
@@ -41,6 +42,7 @@ static void end(struct exchange *x)
     filter_done_fn *done = x->done;
     void *arg = x->arg;
     struct filter_answer answer = x->answer;
+    answer.reached = x->connected;
     release(x);
     done(arg, &answer);
 }
@@ -132,6 +134,7 @@ static void on_stream(void *arg, struct stream *stream, enum stream_event event)
     struct exchange *x = arg;
     switch (event) {
     case STREAM_CONNECTED:
+        x->connected = true;
         stream_set_low_water(stream, OUTPUT_LOW);
         stream_write(stream, x->head, x->plan.head_len);
         (void)pump(x);

@@ -1,5 +1,6 @@
-/* Who asks when. Promises: no more questions at a time than are allowed, and one only while the
- * filter is in trouble; every question is answered; going down and coming up are each said once. */
+/* Who asks when. Promises: no more questions at a time than are allowed, and one behind the other
+ * while the filter is in trouble; one that can't be connected to sees a probe a pause; every
+ * question is answered; going down and coming up are each said once. */
 #include "hygiene/filter.h"
 #include "lib/clock.h"
 #include "lib/log.h"
@@ -10,9 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAUSE_MIN CLOCK_SECOND
-#define PAUSE_MAX CLOCK_MINUTE
-#define DOWN      3 /* failures in a row: a person should know */
+#define PAUSE_MIN         CLOCK_SECOND
+#define PAUSE_MAX         CLOCK_MINUTE
+#define REACHED_PAUSE_MAX (15 * CLOCK_SECOND)
+#define PROBES            20 /* one behind the other, before the next pause: while it is reached */
+#define PATIENCE          (10 * CLOCK_SECOND) /* a probe that hangs is not waited for any longer */
+#define DOWN              3                   /* failures in a row: a person should know */
 
 static const char *const word_names[] = {
     [FILTER_CLEAN] = "clean",         [FILTER_REJECT] = "reject", [FILTER_LATER] = "later",
@@ -41,9 +45,12 @@ struct filter {
     GQueue waiting; /* struct filter_question */
     int under_way;
     int64_t heard;     /* monotonic: its last answer, or the first question since it was idle */
+    int64_t began;     /* monotonic: its last question */
     unsigned failures; /* in a row */
+    unsigned pauses;   /* of growing length so far */
+    unsigned probes;   /* that failed since the last of them */
     int64_t next_at;   /* monotonic; no question before, while in trouble */
-    uint64_t asked;
+    uint64_t asked, not_asked;
     char error[400]; /* of the last failure; "" when all is well */
     struct event *turn;
     void (*recovered)(void *arg);
@@ -71,16 +78,28 @@ void filter_answer_set(struct filter_answer *answer, enum filter_word word, cons
 
 /* --- trouble --- */
 
-static void note_failure(struct filter *f, const char *why)
+static void pause_filter(struct filter *f, int64_t now, bool reached)
+{
+    int64_t max = reached ? REACHED_PAUSE_MAX : PAUSE_MAX;
+    f->next_at = now + clock_backoff(PAUSE_MIN, max, f->pauses++);
+    f->probes = 0;
+}
+
+static void note_failure(struct filter *f, const char *why, bool reached)
 {
     int64_t now = clock_monotonic();
+    bool probe = f->failures > 0;
     (void)snprintf(f->error, sizeof f->error, "%s", why);
-    if (f->failures > 0 && now < f->next_at)
+    if (probe && now < f->next_at)
         return; /* of several that were under way */
-    f->next_at = now + clock_backoff(PAUSE_MIN, PAUSE_MAX, f->failures++);
-    LOG(f->failures == DOWN ? LOG_ALARM : LOG_WARN,
-        f->failures == DOWN ? "filter-down" : "filter-failed", KV("filter", f->protocol->name),
-        KV("error", why), KVN("failures", f->failures), KVN("again_in_ms", f->next_at - now));
+    f->failures++;
+    if (!probe || !reached || ++f->probes >= PROBES)
+        pause_filter(f, now, reached);
+    if (f->failures == DOWN || f->next_at > now)
+        LOG(f->failures == DOWN ? LOG_ALARM : LOG_WARN,
+            f->failures == DOWN ? "filter-down" : "filter-failed", KV("filter", f->protocol->name),
+            KV("error", why), KVN("failures", f->failures),
+            KVN("again_in_ms", f->next_at > now ? f->next_at - now : 0));
 }
 
 static void note_success(struct filter *f)
@@ -89,6 +108,8 @@ static void note_success(struct filter *f)
     if (f->failures >= DOWN)
         LOG(LOG_NOTE, "filter-up", KV("filter", f->protocol->name));
     f->failures = 0;
+    f->pauses = 0;
+    f->probes = 0;
     f->error[0] = '\0';
     if (was_in_trouble)
         f->recovered(f->arg);
@@ -111,7 +132,7 @@ static void on_answer(void *arg, struct filter_answer *answer)
     free(q);
     want_turn(f);
     if (answer->word == FILTER_BROKEN)
-        note_failure(f, answer->reason);
+        note_failure(f, answer->reason, answer->reached);
     else
         note_success(f);
     was.done(was.arg, answer);
@@ -122,6 +143,7 @@ static void begin(struct filter *f, struct filter_question *q)
     if (f->under_way++ == 0)
         f->heard = clock_monotonic();
     f->asked++;
+    f->began = clock_monotonic();
     q->call = f->protocol->ask(&f->server, q->subject, on_answer, q);
 }
 
@@ -137,7 +159,7 @@ static void answer_down(struct filter *f, struct filter_question *q)
 static bool may_ask(const struct filter *f)
 {
     if (f->failures > 0)
-        return f->under_way == 0 && clock_monotonic() >= f->next_at;
+        return clock_monotonic() >= filter_next_probe(f);
     return f->under_way < f->sessions;
 }
 
@@ -229,14 +251,32 @@ uint64_t filter_size_limit(const struct filter *f)
     return f->size;
 }
 
+void filter_count_not_asked(struct filter *f)
+{
+    f->not_asked++;
+}
+
 int64_t filter_next_probe(const struct filter *f)
 {
-    return f->failures == 0 ? 0 : f->next_at > 0 ? f->next_at : 1;
+    if (f->failures == 0)
+        return 0;
+    if (f->under_way >= f->sessions)
+        return INT64_MAX;
+    int64_t at = f->next_at > 0 ? f->next_at : 1;
+    bool hangs_later = f->under_way > 0 && f->began + PATIENCE > at;
+    return hangs_later ? f->began + PATIENCE : at;
+}
+
+int filter_under_way(const struct filter *f)
+{
+    return f->under_way;
 }
 
 void filter_retry(struct filter *f)
 {
     f->next_at = 0;
+    f->pauses = 0;
+    f->probes = 0;
 }
 
 json_t *filter_status(const struct filter *f)
@@ -245,9 +285,10 @@ json_t *filter_status(const struct filter *f)
     (void)snprintf(server, sizeof server, f->server.host[0] == '/' ? "%s" : "%s:%d", f->server.host,
                    f->server.port);
     int64_t silent = f->under_way > 0 ? clock_monotonic() - f->heard : 0;
-    return json_pack("{s:s, s:s, s:b, s:o, s:I, s:i, s:I}", "name", f->protocol->name, "server",
-                     server, "up", f->failures == 0, "error",
+    return json_pack("{s:s, s:s, s:b, s:o, s:I, s:I, s:i, s:I, s:I}", "name", f->protocol->name,
+                     "server", server, "up", f->failures == 0, "error",
                      f->failures > 0 ? json_string(f->error) : json_null(), "asked",
-                     (json_int_t)f->asked, "under_way", f->under_way, "silent",
-                     (json_int_t)(silent / CLOCK_SECOND));
+                     (json_int_t)f->asked, "not_asked", (json_int_t)f->not_asked, "under_way",
+                     f->under_way, "silent", (json_int_t)(silent / CLOCK_SECOND), "timeout",
+                     (json_int_t)(f->server.timeout / CLOCK_SECOND));
 }

@@ -1,8 +1,13 @@
 /* Content filters: what one is told of a message, what it answers, and who asks it when.
  *
  * Each filter is asked about a bounded number of messages at a time, and each question has a
- * deadline. One that fails is in trouble: after a growing pause one question is a probe, and all
- * others are answered FILTER_DOWN at once, until one is answered well. */
+ * deadline. One that fails is in trouble: after a growing pause questions are probes, and all
+ * others are answered FILTER_DOWN at once, until one is answered well.
+ *
+ * Probes are asked one behind the other. Where there is no connection, each pause is followed by
+ * one of them. Where there is, it may be the messages that it has no verdict on, and good ones lie
+ * behind them: each pause is followed by several, the pauses stay short, and one that hangs for
+ * some time does not keep the next one waiting. */
 #ifndef HYGIENE_FILTER_H
 #define HYGIENE_FILTER_H
 
@@ -25,6 +30,7 @@ const char *filter_word_name(enum filter_word word); /* "clean", "reject", ... *
 struct filter_answer {
     enum filter_word word;
     char reason[400]; /* in words for a person, on one line */
+    bool reached;     /* of FILTER_BROKEN: it was connected to, so that it may be this message */
     /* What it said, for who reviews the message; NULL: nothing. An object {filter, word, score,
      * required, symbols [{name, score, description}], text}, all but the first two optional. */
     json_t *report;
@@ -77,11 +83,15 @@ void filter_cancel(struct filter_question *question);
 
 const char *filter_name(const struct filter *filter);
 uint64_t filter_size_limit(const struct filter *filter);
-/* When a question may be a probe (monotonic, ms); 0: it is not in trouble. */
+/* A message passed that was too large for it. */
+void filter_count_not_asked(struct filter *filter);
+/* When a question may be a probe (monotonic, ms; INT64_MAX: behind an answer); 0: it is not in
+ * trouble. */
 int64_t filter_next_probe(const struct filter *filter);
+int filter_under_way(const struct filter *filter);
 /* A person says: try it now. */
 void filter_retry(struct filter *filter);
-/* {name, server, up, error, asked, under_way} */
+/* {name, server, up, error, asked, not_asked, under_way, silent, timeout} */
 json_t *filter_status(const struct filter *filter);
 
 #endif

@@ -1,6 +1,7 @@
 /* See judge.h. Promises: a verdict once given holds, and a message found again in incoming/ behind
  * a power cut goes where its row says; no file moves before its verdict is durable; a filter in
- * trouble is tried with one message, and those that wait for it cost nothing meanwhile. */
+ * trouble is tried with one message at a time, those first that it has seen least, and those that
+ * wait for it cost nothing meanwhile. */
 #include "hygiene/judge.h"
 #include "hygiene/badmail.h"
 #include "hygiene/judgement.h"
@@ -23,6 +24,7 @@ enum {
 #define TURN_BYTES  (4 * 1024 * 1024) /* read in one turn of the loop */
 #define SLICE_BYTES (1024 * 1024)     /* of one message */
 #define WAKE_MAX    CLOCK_MINUTE
+#define PROBE_STEP  50 /* ms from one probe to the next, at least */
 
 struct judge {
     struct hygiene *h;
@@ -34,6 +36,7 @@ struct judge {
     struct event *turn; /* reads */
     struct event *wake; /* somebody who waits is due */
     struct filter *filters[FILTERS_MAX + 1];
+    int64_t probed_at; /* monotonic: the last one was begun */
 };
 
 static void now_do(struct event *event)
@@ -56,7 +59,7 @@ static void on_judged(void *arg, struct judgement *j)
     verdicts_add(judge->verdicts, j);
 }
 
-static void begin(struct judge *judge, const char *id)
+static struct judgement *begin(struct judge *judge, const char *id)
 {
     const struct hygiene *h = judge->h;
     struct judgement *j = judgement_new(id, h->spool, h->d->conf, judge->filters, on_judged, judge);
@@ -64,6 +67,7 @@ static void begin(struct judge *judge, const char *id)
     (void)g_hash_table_insert(judge->known, j->id, j);
     g_queue_push_tail(&judge->reading, j);
     now_do(judge->turn);
+    return j;
 }
 
 /* True when its row says where it goes, and it has gone there. */
@@ -90,7 +94,7 @@ static bool offer(struct judge *judge, const char *id, size_t window)
         return true;
     if (judging(judge) >= window)
         return false;
-    begin(judge, id);
+    (void)begin(judge, id);
     return true;
 }
 
@@ -132,17 +136,40 @@ static void on_sweep(void *arg, char (*ids)[ID_SIZE], size_t n)
 
 /* --- those who wait --- */
 
-/* When the first filter that is in trouble may be tried again; 0: none is, or nobody waits for one.
- */
-static int64_t next_probe(const struct judge *judge)
+/* The first one that is in trouble: past it no message comes, whatever those behind it are like.
+ * NULL: none is, or nobody waits for one. */
+static struct filter *in_trouble(const struct judge *judge)
 {
-    int64_t next = 0;
-    for (size_t i = 0; judge->filters[i] != NULL; i++) {
-        int64_t at = filter_next_probe(judge->filters[i]);
-        if (at > 0 && (next == 0 || at < next))
-            next = at;
-    }
-    return judge->h->d->conf->hygiene.on_filter_error == CONF_FILTER_DEFER ? next : 0;
+    if (judge->h->d->conf->hygiene.on_filter_error != CONF_FILTER_DEFER)
+        return NULL;
+    size_t i = 0;
+    while (judge->filters[i] != NULL && filter_next_probe(judge->filters[i]) == 0)
+        i++;
+    return judge->filters[i];
+}
+
+/* When it may be tried again. */
+static int64_t next_probe(const struct judge *judge, const struct filter *filter)
+{
+    int64_t at = filter_next_probe(filter), step = judge->probed_at + PROBE_STEP;
+    return at > step ? at : step;
+}
+
+/* A probe that has not come as far as the filter yet keeps the next one waiting. */
+static bool probe_is_on_its_way(const struct judge *judge, const struct filter *filter)
+{
+    GHashTableIter iter;
+    gpointer value;
+    int probes = 0;
+    g_hash_table_iter_init(&iter, judge->known);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        probes += ((struct judgement *)value)->is_probe;
+    return probes > filter_under_way(filter);
+}
+
+static bool may_probe(const struct judge *judge, const struct filter *filter)
+{
+    return clock_monotonic() >= next_probe(judge, filter) && !probe_is_on_its_way(judge, filter);
 }
 
 struct due {
@@ -162,22 +189,28 @@ static bool note_due(void *arg, const char *id)
 static void begin_due(struct judge *judge)
 {
     static char ids[WINDOW / 2][ID_SIZE];
-    int64_t probe = next_probe(judge);
+    const struct filter *trouble = in_trouble(judge);
     struct due due = {.judge = judge, .ids = ids, .max = WINDOW / 2};
-    if (probe > 0)
-        due.max = judging(judge) == 0 && clock_monotonic() >= probe ? 1 : 0;
+    if (trouble != NULL)
+        due.max = may_probe(judge, trouble) ? 1 : 0;
     if (due.max > 0 && judging(judge) < WINDOW / 2)
         ledger_each_waiting(judge->h->d->db, clock_now(), note_due, &due);
+    if (trouble != NULL && due.count > 0)
+        judge->probed_at = clock_monotonic();
     for (size_t i = 0; i < due.count; i++)
-        begin(judge, ids[i]);
+        begin(judge, ids[i])->is_probe = trouble != NULL;
 }
 
 static void arm_wake(struct judge *judge)
 {
-    int64_t next = ledger_next_waiting(judge->h->d->db), probe = next_probe(judge);
+    int64_t next = ledger_next_waiting(judge->h->d->db);
     int64_t wait = next > 0 ? next - clock_now() : WAKE_MAX;
-    if (probe > 0 && wait < probe - clock_monotonic())
-        wait = probe - clock_monotonic();
+    const struct filter *trouble = in_trouble(judge);
+    int64_t probe = trouble != NULL ? next_probe(judge, trouble) - clock_monotonic() : 0;
+    if (trouble != NULL && probe < PROBE_STEP)
+        probe = PROBE_STEP; /* one is on its way */
+    if (wait < probe)
+        wait = probe;
     if (wait <= 0 && judging(judge) > 0)
         return; /* at the next commit */
     wait = wait < 0 ? 0 : wait < WAKE_MAX ? wait : WAKE_MAX;

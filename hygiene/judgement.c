@@ -126,20 +126,33 @@ static void pass_by(struct judgement *j, const struct filter *filter)
     json_t *report =
         json_pack("{s:s, s:s, s:s}", "filter", filter_name(filter), "word", "not asked", "text",
                   "the message is larger than the filter's size limit");
-    LOG(LOG_DETAIL, "filter-not-asked", KV("id", j->id), KV("filter", filter_name(filter)),
-        KVN("size", (long long)j->subject.head->size));
     add_report(j, report);
     json_decref(report);
+}
+
+/* It goes on its way unseen by these: once to a message, however often it had to wait. */
+static void tell_not_asked(const struct judgement *j)
+{
+    for (struct filter *const *at = j->all; *at != NULL; at++) {
+        if (!is_too_large(j, *at))
+            continue;
+        filter_count_not_asked(*at);
+        LOG(LOG_NOTE, "filter-not-asked", KV("id", j->id), KV("filter", filter_name(*at)),
+            KVN("size", (long long)j->subject.head->size),
+            KVN("limit", (long long)filter_size_limit(*at)));
+    }
 }
 
 static void ask_next(struct judgement *j)
 {
     while (*j->filters != NULL && is_too_large(j, *j->filters))
         pass_by(j, *j->filters++);
-    if (*j->filters == NULL)
-        finish(j, VERDICT_PASS);
-    else
+    if (*j->filters != NULL) {
         j->question = filter_ask(*j->filters, &j->subject, on_answer, j);
+        return;
+    }
+    tell_not_asked(j);
+    finish(j, VERDICT_PASS);
 }
 
 /* --- form --- */
@@ -208,6 +221,7 @@ struct judgement *judgement_new(const char *id, const struct spool *spool, const
     if (j == NULL)
         abort();
     *j = (struct judgement){.conf = conf,
+                            .all = filters,
                             .filters = filters,
                             .done = done,
                             .arg = arg,

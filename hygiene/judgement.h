@@ -22,7 +22,8 @@ struct judgement {
     char id[ID_SIZE];
     struct form form;
     const struct conf *conf;
-    struct filter *const *filters; /* NULL behind the last */
+    struct filter *const *all;     /* NULL behind the last */
+    struct filter *const *filters; /* of these, who has not been asked yet */
     struct filter_question *question;
     struct filter_subject subject;
     struct client client;
@@ -35,6 +36,7 @@ struct judgement {
     char reason[600];
     struct waiting waiting; /* as it was before, until there is a verdict */
     bool was_waiting;
+    bool is_probe;   /* begun to see whether a filter is well again */
     json_t *reports; /* an array; see struct badmail */
     struct edits edits;
 };

@@ -33,6 +33,7 @@ const char *const ledger_migrations[] = {
     "CREATE INDEX badmail_held_at ON badmail (at, entered, state) WHERE state = 0;"
     "CREATE INDEX badmail_settled ON badmail (state, id) WHERE state > 0;"
     "CREATE TABLE clock (seen INTEGER NOT NULL)",
+    "CREATE INDEX waiting_turn ON waiting (attempts, next_at)",
     NULL,
 };
 static_assert(BADMAIL_HELD == 0, "the partial indexes say so: 0, and all others above it");
@@ -94,20 +95,44 @@ void ledger_wait(struct db *db, const char *id, const struct waiting *w)
            DB_TEXT(w->filter), DB_TEXT(w->reason));
 }
 
-bool ledger_waiting(struct db *db, const char *id, struct waiting *w)
+#define WAITING_COLUMNS "attempts, waited, next_at, filter, reason"
+
+static void read_waiting(sqlite3_stmt *st, struct waiting *w)
 {
-    sqlite3_stmt *st =
-        db_query(db, "SELECT attempts, waited, next_at, filter, reason FROM waiting WHERE id = ?1",
-                 DB_TEXT(id));
-    if (!db_row(db, st))
-        return false;
     *w = (struct waiting){.attempts = (unsigned)db_column_int(st, 0),
                           .waited = db_column_int(st, 1),
                           .next_at = db_column_int(st, 2)};
     copy(w->filter, sizeof w->filter, db_column_text(st, 3));
     copy(w->reason, sizeof w->reason, db_column_text(st, 4));
+}
+
+bool ledger_waiting(struct db *db, const char *id, struct waiting *w)
+{
+    sqlite3_stmt *st =
+        db_query(db, "SELECT " WAITING_COLUMNS " FROM waiting WHERE id = ?1", DB_TEXT(id));
+    if (!db_row(db, st))
+        return false;
+    read_waiting(st, w);
     db_done(st);
     return true;
+}
+
+void ledger_each_waiting_behind(struct db *db, const char *after, ledger_waiting_row_fn *fn,
+                                void *arg)
+{
+    sqlite3_stmt *st =
+        db_query(db, "SELECT " WAITING_COLUMNS ", id FROM waiting WHERE id > ?1 ORDER BY id",
+                 DB_TEXT(after));
+    while (db_row(db, st)) {
+        struct waiting w;
+        char id[ID_SIZE];
+        read_waiting(st, &w);
+        copy(id, sizeof id, db_column_text(st, 5));
+        if (fn(arg, id, &w))
+            continue;
+        db_done(st);
+        return;
+    }
 }
 
 void ledger_wait_over(struct db *db, const char *id)
@@ -131,7 +156,8 @@ static bool each_waiting(struct db *db, sqlite3_stmt *st, ledger_waiting_fn *fn,
 
 void ledger_each_waiting(struct db *db, int64_t now, ledger_waiting_fn *fn, void *arg)
 {
-    static const char due[] = "SELECT id FROM waiting WHERE next_at <= ?1 ORDER BY next_at, id";
+    static const char due[] = /* "+": by waiting_turn, without sorting them all */
+        "SELECT id FROM waiting WHERE +next_at <= ?1 ORDER BY attempts, next_at, id";
     static const char absurd[] = "SELECT id FROM waiting WHERE next_at > ?1 ORDER BY next_at, id";
     if (!each_waiting(db, db_query(db, due, DB_INT(now)), fn, arg))
         (void)each_waiting(db, db_query(db, absurd, DB_INT(now + LEDGER_WAIT_MAX)), fn, arg);

@@ -31,11 +31,17 @@ void ledger_wait(struct db *db, const char *id, const struct waiting *waiting);
 /* False when there is no row. */
 bool ledger_waiting(struct db *db, const char *id, struct waiting *waiting);
 void ledger_wait_over(struct db *db, const char *id);
-/* Those that are due at `now`, the longest due first, each to fn until it says false. What was
- * planned for a time further ahead than any delay was so by a clock that went wrong: it is due. */
+/* Those that are due at `now`, who was asked about least and then the longest due first, each to
+ * fn until it says false. What was planned for a time further ahead than any delay was so by a
+ * clock that went wrong: it is due. */
 #define LEDGER_WAIT_MAX (2 * CLOCK_HOUR)
 typedef bool ledger_waiting_fn(void *arg, const char *id);
 void ledger_each_waiting(struct db *db, int64_t now, ledger_waiting_fn *fn, void *arg);
+/* All of them behind `after` ("" for the first), by id, each to fn until it says false. fn may not
+ * change the ledger. */
+typedef bool ledger_waiting_row_fn(void *arg, const char *id, const struct waiting *waiting);
+void ledger_each_waiting_behind(struct db *db, const char *after, ledger_waiting_row_fn *fn,
+                                void *arg);
 /* When the next one is due; 0: none waits. */
 int64_t ledger_next_waiting(struct db *db);
 int64_t ledger_waiting_count(struct db *db);

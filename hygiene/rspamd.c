@@ -5,10 +5,12 @@
 #include "lib/log.h"
 #include <errno.h>
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/http.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define BODY_MAX    (4 * 1024 * 1024)
@@ -20,6 +22,7 @@ struct rspamd_call {
     struct event *over; /* the deadline; once there is an answer, the way to tell it */
     const char *failed; /* by libevent's HTTP client */
     bool answered;
+    bool connected; /* as far as it is known once it failed */
     filter_done_fn *done;
     void *arg;
     struct filter_answer answer;
@@ -41,6 +44,14 @@ static void tell_soon(struct rspamd_call *call)
     (void)evtimer_add(call->over, &now);
 }
 
+static bool is_connected(const struct rspamd_call *call)
+{
+    struct sockaddr_storage peer;
+    socklen_t size = sizeof peer;
+    struct bufferevent *bev = evhttp_connection_get_bufferevent(call->connection);
+    return bev != NULL && getpeername(bufferevent_getfd(bev), (struct sockaddr *)&peer, &size) == 0;
+}
+
 static void on_over(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -48,10 +59,13 @@ static void on_over(evutil_socket_t fd, short what, void *arg)
     struct rspamd_call *call = arg;
     filter_done_fn *done = call->done;
     void *done_arg = call->arg;
-    if (!call->answered)
+    if (!call->answered) {
+        call->connected = is_connected(call);
         filter_answer_set(&call->answer, FILTER_BROKEN, "no answer within %lld s",
                           (long long)(call->server->timeout / CLOCK_SECOND));
+    }
     struct filter_answer answer = call->answer;
+    answer.reached = call->connected;
     release(call);
     done(done_arg, &answer);
 }
@@ -69,6 +83,7 @@ static void on_error(enum evhttp_request_error error, void *arg)
     struct rspamd_call *call = arg;
     if ((size_t)error < sizeof texts / sizeof texts[0])
         call->failed = texts[error];
+    call->connected = true; /* libevent has no word for a connection that was not made */
 }
 
 static void on_reply(struct evhttp_request *request, void *arg)
@@ -81,6 +96,7 @@ static void on_reply(struct evhttp_request *request, void *arg)
         filter_answer_set(&call->answer, FILTER_BROKEN, "%s",
                           call->failed != NULL ? call->failed : "no connection");
     } else {
+        call->connected = true;
         struct evbuffer *body = evhttp_request_get_input_buffer(request);
         size_t len = evbuffer_get_length(body);
         const char *text = (const char *)evbuffer_pullup(body, -1);

@@ -1,8 +1,10 @@
-/* What Rspamd's JSON means. Promises: nothing but an action that is known is a verdict. */
+/* What Rspamd's JSON means. Promises: nothing but an action that is known is a verdict; a NUL in a
+ * text of it, which may be the message's, costs no verdict and gets nowhere. */
 #include "hygiene/rspamd.h"
 #include "lib/log.h"
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -185,10 +187,39 @@ static bool take_action(const json_t *reply, struct filter_answer *answer)
     return false;
 }
 
+/* Each \u0000 becomes \u001a (SUB): a C string ends at a NUL, and jansson takes none in a name, nor
+ * what we keep of it when it is read again. */
+static void replace_nul(char *body, size_t len)
+{
+    static const char nul[] = "\\u0000";
+    for (size_t i = 0; i + 1 < len; i++) {
+        if (body[i] != '\\')
+            continue;
+        if (len - i >= sizeof nul - 1 && memcmp(body + i, nul, sizeof nul - 1) == 0)
+            memcpy(body + i + 4, "1a", 2);
+        i++; /* past what is escaped, which may be a backslash */
+    }
+}
+
+static json_t *load(const char *body, size_t len)
+{
+    static const char nul[] = "\\u0000";
+    if (memmem(body, len, nul, sizeof nul - 1) == NULL)
+        return json_loadb(body, len, 0, NULL);
+    char *copy = malloc(len);
+    if (copy == NULL)
+        abort();
+    memcpy(copy, body, len);
+    replace_nul(copy, len);
+    json_t *json = json_loadb(copy, len, 0, NULL);
+    free(copy);
+    return json;
+}
+
 void rspamd_read(int status, const char *body, size_t len, struct filter_answer *answer)
 {
     char shown[200];
-    json_t *reply = status == 200 ? json_loadb(body, len, 0, NULL) : NULL;
+    json_t *reply = status == 200 ? load(body, len) : NULL;
     if (!json_is_object(reply) || !take_action(reply, answer))
         filter_answer_set(answer, FILTER_BROKEN, "an answer that is none: HTTP %d: %s", status,
                           log_escape(shown, sizeof shown, body, len));

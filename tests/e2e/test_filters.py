@@ -5,7 +5,7 @@ import pytest
 from tests.harness.clamd import Clamd
 from tests.harness.filter import EICAR, GTUBE
 from tests.harness.mail import normalised, simple
-from tests.harness.popferry import sleep, spool_message
+from tests.harness.popferry import EXIT_FAILED, sleep, spool_message
 from tests.harness.process import wait_for
 from tests.harness.rspamd import Rspamd
 from tests.harness.scripted import CLOSE, HANG, ScriptedPop3, ScriptedSmtp, times
@@ -206,11 +206,93 @@ def test_a_filter_that_does_not_answer(world, filters, kind, how):
 
 def test_a_filter_that_hangs_is_told_of_before_its_time_is_up(world):
     with ScriptedFilter({"CONNECT": HANG}) as server:
-        w = world([mail("m")], clamd=at(server), clamd_timeout="5m")
+        w = world([mail("m")], clamd=at(server), clamd_timeout="12s")
         told = f"clamd (127.0.0.1:{server.port}) has not answered for"
         shown = wait_for(lambda: (s := w.ferry.ctl_ok("status")) and told in s and s, 30, "a word of it")
-        assert "messages at it: 1" in shown
-        assert w.ferry.status()["hygiene"]["filters"][0]["up"]
+        assert "messages at it: 1" in shown and "clamd-timeout" in shown
+        status = w.ferry.status()["hygiene"]["filters"][0]
+        assert status["up"] and status["timeout"] == 12 and 6 <= status["silent"] <= 12
+
+
+def test_what_waits_is_told_of(world):
+    """The filter is well, and wants to be asked later."""
+    with ScriptedFilter({"POST *": verdict("soft reject")}) as server:
+        w = world([mail("m")], rspamd=at(server))
+        wait_for(lambda: w.ferry.status()["hygiene"]["waiting"] == 1, what="it to wait")
+        shown = w.ferry.ctl_ok("status")
+        assert "! 1 message waits for a filter's verdict" in shown and "All is well" not in shown
+        assert "retry --all" in shown
+        server.script.clear()
+        w.ferry.ctl_ok("retry", "--all")
+        w.settled()
+        assert "All is well" in w.ferry.ctl_ok("status")
+
+
+@pytest.mark.parametrize("name", ["clamd", "rspamd"])
+@pytest.mark.parametrize("how", ["rubbish", "hangs"])
+def test_messages_without_a_verdict_hold_no_others_up(world, name, how):
+    """30 of them ahead of 30 good ones: the filter is tried with one after the other."""
+    bad, good = ([mail(f"{kind} {n}") for n in range(30)] for kind in ("bad", "good"))
+    script = {"*": b"nonsense\0" if how == "rubbish" else HANG}
+    with ScriptedFilter(script, only=b"Subject: bad") as server:
+        conf = {name: at(server), f"{name}_timeout": "1s", f"{name}_sessions": 10}
+        w = world([*bad, *good], start=False, **conf)
+        w.ferry.start("fetcherd", "relayd")
+        w.fetch()
+        wait_for(lambda: len(w.ferry.files("incoming")) == 60, 30, "all to be fetched")
+        w.ferry.start("hygiene")
+        took = 20 if how == "rubbish" else 50
+        wait_for(lambda: len(w.arrived()) == 30, took, "the good ones")
+        assert sorted(w.arrived()) == sorted(good)
+        wait_for(lambda: w.ferry.status()["hygiene"]["filters"][0]["up"], what="it to be well")
+        assert len(server.asked) <= 61
+
+
+def test_a_probe_that_hangs_is_not_waited_for(world):
+    """One message gets nonsense, two hang for a minute: good ones don't wait for these."""
+    bad, good = ([mail(f"{kind} {n}") for n in range(3)] for kind in ("bad", "good"))
+    script = {"INSTREAM": times(1, b"nonsense\0"), "*": HANG}
+    with ScriptedFilter(script, only=b"Subject: bad") as server, ScriptedPop3(good) as other:
+        w = world(bad, clamd=at(server), clamd_timeout="60s", clamd_sessions=3)
+        wait_for(lambda: len(server.asked) == 3, what="them to be asked about")
+        w.ferry.add_account("other", other.port, "u", "secret", "other@corp.example")
+        w.ferry.ctl("fetch", "other")
+        wait_for(lambda: sorted(w.arrived()) == sorted(good), 30, "the good ones")
+
+
+def test_what_waits_is_listed(world):
+    """Beside what waits for the SMTP server, over several pages; tried when that is asked for."""
+    messages = [mail(f"m{n}") for n in range(300)]
+    with ScriptedFilter({"CONNECT": CLOSE}) as server:
+        w = world(messages, clamd=at(server), start=False)
+        w.ferry.start("fetcherd", "hygiene")
+        w.fetch()
+        pick_up(w.ferry, "own")
+        wait_for(lambda: len(w.ferry.files("outgoing")) == 1, what="what needs no filter")
+        wait_for(lambda: w.ferry.status()["hygiene"]["waiting"] == 300, 30, "all to wait")
+        items = w.ferry.queue()
+        waiting = [one for one in items if one["state"] == "waiting"]
+        assert len(items) == 301 and len({one["id"] for one in waiting}) == 300
+        asked = next(one for one in waiting if one["attempts"])
+        assert asked["filter"] == "clamd" and asked["last_reply"]
+        assert asked["recipients"] == ["acc@corp.example"] and asked["size"] in map(len, messages)
+        shown = w.ferry.ctl_json("queue", "show", asked["id"])
+        assert (shown["id"], shown["state"]) == (asked["id"], "waiting")
+        text = w.ferry.ctl_ok("queue", "show", asked["id"])
+        assert "waiting" in text and f"clamd: {asked['last_reply']}" in text
+        assert "clamd: " in w.ferry.ctl_ok("queue")
+        assert w.ferry.ctl("queue", "show", "01JD0VSM7N4C2T8RZ5K3W9XQHB")[0] == EXIT_FAILED
+        w.ferry.stop("hygiene")  # its ledger has it all
+        assert len(w.ferry.queue()) == 301
+        assert w.ferry.ctl_json("queue", "show", asked["id"])["filter"] == "clamd"
+        w.ferry.start("hygiene", "relayd")
+        server.script.clear()
+        assert w.ferry.ctl_json("retry", asked["id"])["count"] == 1
+        gone = lambda: asked["id"] not in {one["id"] for one in w.ferry.queue()}
+        wait_for(gone, what="the one that was asked for")
+        w.ferry.ctl_ok("retry", "--all")
+        w.settled()
+        assert len(w.arrived()) == 301 and w.ferry.queue() == []
 
 
 def test_much_mail_that_waits_holds_fetching_off(world):
@@ -326,8 +408,14 @@ def test_what_is_too_large_for_a_filter_is_not_shown_to_it(world, filters):
     """By our own limit it passes by; what clamd's says is no verdict, and waiting would not help."""
     server = filters(Clamd, stream_max="64K")
     large = mail("large", ("x" * 70 + "\n") * 5_000)
-    w = world([large], clamd=at(server), clamd_size="32K").settled()
-    assert w.arrived() == [large]
+    w = world([mail("small"), large], clamd=at(server), clamd_size="32K").settled()
+    assert sorted(w.arrived()) == sorted([mail("small"), large])
+    event, = w.ferry.events("hygiene", "filter-not-asked")
+    assert event["filter"] == "clamd" and int(event["size"]) == len(large)
+    status = w.ferry.status()["hygiene"]["filters"][0]
+    assert (status["asked"], status["not_asked"]) == (1, 1)
+    shown = w.ferry.ctl_ok("status")
+    assert "1 message passed without clamd, larger than hygiene { clamd-size }" in shown
     w = world([large], clamd=at(server), clamd_size="10M")
     row, = w.ferry.wait_badmail(1)
     assert "StreamMaxLength" in row["reason"]

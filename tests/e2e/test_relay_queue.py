@@ -43,6 +43,8 @@ def test_hold_and_release_of_one_that_was_put_off(make_ferry):
         assert answer == {"held": [found], "failed": {}}
         assert "held" in ferry.ctl_ok("queue")
         assert ferry.ctl_json("queue", "show", found)["state"] == "held"
+        shown = ferry.ctl_ok("status")
+        assert "! 1 message is held back by hand" in shown and "queue release" in shown
         assert ferry.status()["relayd"]["queue"]["held"] == 1
 
         code, _, error = ferry.ctl("retry", found)
@@ -56,6 +58,21 @@ def test_hold_and_release_of_one_that_was_put_off(make_ferry):
         assert ferry.ctl_json("queue", "release", found)["released"] == [found]
         ferry.drain()
         assert senders(smtp) == ["a@origin.example"]
+
+
+def test_what_is_put_off_is_told_of(make_ferry):
+    with ScriptedSmtp({".": LATER}) as smtp:
+        ferry = make_ferry(smtp.port)
+        for name in ("one", "two"):
+            drop(ferry, name)
+        wait_for(lambda: ferry.status()["relayd"]["queue"]["deferred"] == 2, what="both put off")
+        shown = ferry.ctl_ok("status")
+        assert "! 2 messages are put off by the SMTP server" in shown
+        assert "All is well" not in shown and "retry --all" in shown
+        smtp.script.clear()
+        ferry.ctl_ok("retry", "--all")
+        ferry.drain()
+        assert "All is well" in ferry.ctl_ok("status")
 
 
 def test_hold_with_relayd_down(make_ferry):

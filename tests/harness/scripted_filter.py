@@ -37,10 +37,12 @@ class Asked:
 
 
 class ScriptedFilter(ScriptedServer):
-    """`asked` is what it was asked, in order."""
+    """`asked` is what it was asked, in order.  With `only`, what it answers to a request is the
+    script's only for messages with these bytes in them."""
 
-    def __init__(self, script=None, **more):
+    def __init__(self, script=None, only=b"", **more):
         self.asked = []
+        self.only = only
         super().__init__(script, **more)
 
     def _look_up(self, word):
@@ -58,7 +60,7 @@ class ScriptedFilter(ScriptedServer):
             asked.message = body(talk, asked)
         with self.lock:
             self.asked.append(asked)
-        if not self.scripted(talk, asked.request):
+        if self.only not in asked.message or not self.scripted(talk, asked.request):
             talk.send(usual)
 
     def _clamd(self, talk):

@@ -153,6 +153,36 @@ static void rspamds_headers_are_taken(void **state)
     filter_answer_free(&answer);
 }
 
+/* Wherever it stands, in a name too; a backslash that is escaped begins no \u0000. */
+static void a_nul_in_rspamds_answer_costs_no_verdict(void **state)
+{
+    static const char body[] =
+        "{\"action\":\"add header\",\"symbols\":{\"A\\u0000B\":{\"score\":1,\"description\":"
+        "\"c\\u0000d\"}},\"messages\":{\"smtp_message\":\"e\\u0000f\"},\"milter\":{\"add_headers\":"
+        "{\"X-A\":\"1\\u0000\\r\\n2\",\"X-B\":\"\\\\u0000\",\"X\\u0000C\":\"3\"},"
+        "\"remove_headers\":{\"S\\u0000\":1}}}";
+    static const char want[] = "X-A: 1  2\r\nX-B: \\u0000\r\nX-Spam: Yes\r\n";
+    struct filter_answer answer = {0};
+    size_t len;
+    (void)state;
+    rspamd_read(200, body, sizeof body - 1, &answer);
+    assert_string_equal(filter_word_name(answer.word), "clean");
+    char *got = edits_apply(&answer.edits, "", 0, &len);
+    assert_int_equal(len, sizeof want - 1);
+    assert_memory_equal(got, want, len);
+    free(got);
+    char *report = json_dumps(answer.report, 0);
+    json_t *again = json_loads(report, 0, NULL); /* as the ledger keeps it */
+    assert_true(json_equal(again, answer.report));
+    json_decref(again);
+    free(report);
+    filter_answer_free(&answer);
+    rspamd_says("{\"action\":\"no action\\u0000\"}", FILTER_BROKEN, "none");
+    rspamd_says("{\"action\":\"no\\u0000action\"}", FILTER_BROKEN, "none");
+    rspamd_says("{\"action\":\"no action\",\"x\":\"\\u0000", FILTER_BROKEN, "none");
+    rspamd_says("{\"action\":\"no action\",\"x\":\"\\u000", FILTER_BROKEN, "none");
+}
+
 /* Good answers with some bytes changed: no crash; and a clean bill only where it still stands. */
 static void damaged_answers(void **state)
 {
@@ -191,6 +221,7 @@ int main(void)
         cmocka_unit_test(spam_is_marked_when_that_is_asked_for),
         cmocka_unit_test(rspamd_answers),
         cmocka_unit_test(rspamds_headers_are_taken),
+        cmocka_unit_test(a_nul_in_rspamds_answer_costs_no_verdict),
         cmocka_unit_test(damaged_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -228,6 +228,47 @@ static void absurd_plans_are_due(void **state)
     assert_string_equal(id, "");
 }
 
+static bool note_id(void *arg, const char *id)
+{
+    (void)strcat(arg, id);
+    return true;
+}
+
+static bool note_row(void *arg, const char *id, const struct waiting *w)
+{
+    assert_string_equal(w->filter, "clamd");
+    (void)strcat(arg, id);
+    return strcmp(id, "C") != 0;
+}
+
+/* Who was asked about least comes first, and no more is sorted for it than is taken. */
+static void those_that_wait_take_turns(void **state)
+{
+    struct fixture *f = *state;
+    const int64_t now = INT64_C(1795000000) * CLOCK_SECOND;
+    static const struct {
+        const char *id;
+        unsigned attempts;
+        int64_t due;
+    } rows[] = {{"A", 2, -9000}, {"B", 0, -1}, {"C", 1, -5000}, {"D", 0, -2}, {"E", 0, 1}};
+    char ids[40] = "";
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct waiting w = {
+            .attempts = rows[i].attempts, .next_at = now + rows[i].due, .filter = "clamd"};
+        ledger_wait(f->d.db, rows[i].id, &w);
+    }
+    ledger_each_waiting(f->d.db, now, note_id, ids);
+    assert_string_equal(ids, "DBCA");
+    assert_int_equal(
+        sqlite3_stmt_status(statement(f->d.db, "next_at <= ?1"), SQLITE_STMTSTATUS_SORT, 1), 0);
+    ids[0] = '\0';
+    ledger_each_waiting_behind(f->d.db, "A", note_row, ids);
+    assert_string_equal(ids, "BC");
+    ids[0] = '\0';
+    ledger_each_waiting_behind(f->d.db, "C", note_row, ids);
+    assert_string_equal(ids, "DE");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +280,7 @@ int main(void)
         fixture_test(the_oldest_are_found_first),
         fixture_test(counting_reads_no_rows),
         fixture_test(absurd_plans_are_due),
+        fixture_test(those_that_wait_take_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
