@@ -126,6 +126,8 @@ int main(int argc, char **argv)
         .name = "hygiene",
         .summary = "judges fetched mail, keeps the quarantine, takes drops",
         .migrations = ledger_migrations,
+        .lost = "why mail lies in badmail/, and which of its recipients had it already; what "
+                "waits is judged anew",
         .requests = control_requests,
         .open = open_state,
         .start = start,

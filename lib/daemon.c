@@ -217,6 +217,17 @@ static void go_down(struct run *run)
     conf_free(d->conf);
 }
 
+/* In one field, since popferryctl shows a person that one alone. */
+static int cannot_start(const struct run *run, const struct error *err)
+{
+    char text[1024];
+    bool damaged = err->kind == ERROR_DAMAGED;
+    (void)snprintf(text, sizeof text, "%s%s%s", err->text,
+                   damaged ? "; what is lost by that: " : "", damaged ? run->program->lost : "");
+    LOG(LOG_ALARM, "cannot-start", KV("error", text));
+    return damaged ? DB_EXIT_FAILED : 1;
+}
+
 static int live(struct run *run)
 {
     struct error err = {.text = ""};
@@ -232,8 +243,7 @@ static int live(struct run *run)
         (void)event_base_dispatch(d->base);
         LOG(LOG_NOTE, "stopped");
     } else {
-        LOG(LOG_ALARM, "cannot-start", KV("error", err.text));
-        code = 1;
+        code = cannot_start(run, &err);
     }
     go_down(run);
     return code;
