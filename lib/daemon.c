@@ -12,8 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define WRITE_ROOM (UINT64_C(1) << 20) /* bytes that the write of a request may take */
-
 enum { SIGNAL_TERM, SIGNAL_INT, SIGNAL_HUP, SIGNALS };
 
 struct run {
@@ -41,7 +39,7 @@ static json_t *refuse(const struct daemon *d, const struct daemon_request *reque
 {
     if (request->needs_loop && d->once)
         return bus_error("down", "%s is not running", d->name);
-    if (request->writes && db_free_bytes(d->db) < WRITE_ROOM)
+    if (request->writes && db_free_bytes(d->db) < DB_ROOM)
         return bus_error("failed",
                          "nothing was changed, because the disk of state-dir is full: make room "
                          "there (df %s), then do it again",

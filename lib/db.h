@@ -27,6 +27,7 @@ MUST_CHECK struct db *db_open(const char *state_dir, const char *name,
 void db_close(struct db *db);
 
 /* Bytes that are free for us on its filesystem. Quotas may leave less. */
+#define DB_ROOM (UINT64_C(1) << 20) /* with less, nothing should be begun that takes a write */
 uint64_t db_free_bytes(const struct db *db);
 
 enum db_type { DB_END, DB_TYPE_NULL, DB_TYPE_INT, DB_TYPE_TEXT, DB_TYPE_BLOB };
