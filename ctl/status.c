@@ -33,6 +33,20 @@ static json_t *ask(const struct ctl *ctl, const char *daemon)
     return down;
 }
 
+/* A fetcherd that hangs has been waited for once. */
+static json_t *list_accounts(const struct ctl *ctl, const json_t *fetcherd, json_t **why)
+{
+    struct problem problem = {0};
+    if (!field_true(fetcherd, "up") && json_object_get(fetcherd, "start") == NULL) {
+        *why = json_string(field_text(fetcherd, "error"));
+        return NULL;
+    }
+    json_t *accounts = call_list(ctl, "fetcherd", call_request("account.list"), &problem);
+    if (accounts == NULL)
+        *why = json_string(problem.text);
+    return accounts;
+}
+
 /* What the daemons count is taken from them; the rest is counted here, as far as the directories
  * can be read. */
 static json_t *count_spool(const struct spool *spool, json_t *const replies[])
@@ -57,8 +71,7 @@ static json_t *count_spool(const struct spool *spool, json_t *const replies[])
 int status_run(struct ctl *ctl, const struct args *args)
 {
     (void)args;
-    struct problem problem = {0};
-    json_t *replies[3] = {NULL}, *all = json_object();
+    json_t *replies[3] = {NULL}, *all = json_object(), *why = NULL;
     for (int i = 0; call_daemons[i] != NULL; i++) {
         replies[i] = ask(ctl, call_daemons[i]);
         json_object_set(all, call_daemons[i], replies[i]);
@@ -69,10 +82,10 @@ int status_run(struct ctl *ctl, const struct args *args)
         json_object_set_new(all, "spool_free", json_integer((json_int_t)spool_free_bytes(spool)));
         spool_close(spool);
     }
-    json_t *accounts = call_list(ctl, "fetcherd", call_request("account.list"), &problem);
+    json_t *accounts = list_accounts(ctl, replies[0], &why);
     json_object_set_new(all, "accounts", accounts != NULL ? accounts : json_array());
-    if (accounts == NULL)
-        json_object_set_new(all, "accounts_error", json_string(problem.text));
+    if (why != NULL)
+        json_object_set_new(all, "accounts_error", why);
     if (ctl->json)
         print_json(all);
     else

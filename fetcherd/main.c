@@ -155,6 +155,8 @@ int main(int argc, char **argv)
         .name = "fetcherd",
         .summary = "fetches mail from POP3 servers into the spool",
         .migrations = ledger_migrations,
+        .lost = "the accounts, to be added again with their passwords; and what became of the "
+                "mail that is still on their servers, which is fetched and sent again",
         .requests = control_requests,
         .open = fetcherd_open,
         .start = fetcherd_start,

@@ -16,6 +16,7 @@ struct hygiene {
     struct pickup *pickup;     /* pickup.c */
     struct event *prune;       /* main.c */
     struct steady steady;
+    bool space_low;      /* space.c */
     int64_t move_failed; /* move.c: when it was told last, monotonic */
 };
 

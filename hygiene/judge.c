@@ -5,6 +5,7 @@
 #include "hygiene/judge.h"
 #include "hygiene/badmail.h"
 #include "hygiene/judgement.h"
+#include "hygiene/space.h"
 #include "hygiene/sweep.h"
 #include "hygiene/verdicts.h"
 #include "lib/clock.h"
@@ -85,12 +86,16 @@ static bool judged_before(struct hygiene *h, const char *id)
     return true;
 }
 
-/* False: there was no place. */
+/* False: there was no place, or no room to write down what would become of it. */
 static bool offer(struct judge *judge, const char *id, size_t window)
 {
     struct waiting waiting;
     if (judge->h->d->stopping || g_hash_table_contains(judge->known, id) ||
-        ledger_waiting(judge->h->d->db, id, &waiting) || judged_before(judge->h, id))
+        ledger_waiting(judge->h->d->db, id, &waiting))
+        return true;
+    if (space_is_low(judge->h))
+        return false;
+    if (judged_before(judge->h, id))
         return true;
     if (judging(judge) >= window)
         return false;
@@ -101,7 +106,7 @@ static bool offer(struct judge *judge, const char *id, size_t window)
 /* The places that are kept for them are theirs also when they are taken just now. */
 static void offer_drops(struct judge *judge)
 {
-    while (!g_queue_is_empty(&judge->drops) && judging(judge) < WINDOW) {
+    while (!g_queue_is_empty(&judge->drops) && judging(judge) < WINDOW && !space_is_low(judge->h)) {
         char *id = g_queue_pop_head(&judge->drops);
         (void)offer(judge, id, WINDOW);
         g_free(id);
@@ -128,6 +133,8 @@ static void set_pace(struct judge *judge)
 static void on_sweep(void *arg, char (*ids)[ID_SIZE], size_t n)
 {
     struct judge *judge = arg;
+    if (space_is_low(judge->h))
+        return; /* the next unasked walk finds them again */
     for (size_t i = 0; i < n; i++)
         if (!offer(judge, ids[i], WINDOW - FOR_DROPS))
             sweep_ring(judge->sweep); /* it is found again */
@@ -193,7 +200,7 @@ static void begin_due(struct judge *judge)
     struct due due = {.judge = judge, .ids = ids, .max = WINDOW / 2};
     if (trouble != NULL)
         due.max = may_probe(judge, trouble) ? 1 : 0;
-    if (due.max > 0 && judging(judge) < WINDOW / 2)
+    if (due.max > 0 && judging(judge) < WINDOW / 2 && !space_is_low(judge->h))
         ledger_each_waiting(judge->h->d->db, clock_now(), note_due, &due);
     if (trouble != NULL && due.count > 0)
         judge->probed_at = clock_monotonic();
@@ -213,6 +220,8 @@ static void arm_wake(struct judge *judge)
         wait = probe;
     if (wait <= 0 && judging(judge) > 0)
         return; /* at the next commit */
+    if (space_problem(judge->h) != NULL && wait < SWEEP_INTERVAL)
+        wait = SWEEP_INTERVAL;
     wait = wait < 0 ? 0 : wait < WAKE_MAX ? wait : WAKE_MAX;
     const struct timeval in = {wait / 1000, wait % 1000 * 1000 + 1000};
     (void)evtimer_add(judge->wake, &in);

@@ -8,13 +8,14 @@
 #include "hygiene/pickup.h"
 #include "hygiene/rejected.h"
 #include "hygiene/retention.h"
+#include "hygiene/space.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include <stdlib.h>
 #include <string.h>
 
 #define PRUNE_EVERY  3600 /* s */
-#define PRUNE_GO_ON  2    /* s, while there is more to drop */
+#define PRUNE_GO_ON  2    /* s, while there is more to drop, or no room to write that down */
 #define KEEP_SETTLED (90 * CLOCK_DAY)
 
 static void on_prune(evutil_socket_t fd, short what, void *arg)
@@ -22,8 +23,8 @@ static void on_prune(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct hygiene *h = arg;
-    bool more = false;
-    if (steady_clock(&h->steady, h->d->db)) {
+    bool more = space_is_low(h);
+    if (!more && steady_clock(&h->steady, h->d->db)) {
         more = ledger_prune(h->d->db, clock_now() - KEEP_SETTLED) > 0;
         more = retention_turn(h) || more;
     }
@@ -126,6 +127,8 @@ int main(int argc, char **argv)
         .name = "hygiene",
         .summary = "judges fetched mail, keeps the quarantine, takes drops",
         .migrations = ledger_migrations,
+        .lost = "why mail lies in badmail/, and which of its recipients had it already; what "
+                "waits is judged anew",
         .requests = control_requests,
         .open = open_state,
         .start = start,

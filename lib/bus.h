@@ -82,7 +82,8 @@ struct bus_caller;
 struct bus_caller *bus_caller_new(const char *run_dir);
 void bus_caller_free(struct bus_caller *caller); /* NULL is fine */
 /* One question, waiting for the answer. Takes over request. Fails with ERROR_MISSING at once when
- * nobody listens, and with ERROR_TEMPORARY when no answer comes in time. */
+ * nobody listens, and with ERROR_TEMPORARY when no answer comes in time, or the peer ends without.
+ */
 MUST_CHECK json_t *bus_call(struct bus_caller *caller, const char *peer, json_t *request,
                             int timeout_ms, struct error *err);
 

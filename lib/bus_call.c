@@ -11,6 +11,8 @@
 #include <unistd.h>
 #include <zmq.h>
 
+#define LAST_WORDS 100 /* ms, for an answer that came just before the end */
+
 static bool somebody_listens(const char *path, const char *peer, struct error *err)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -36,6 +38,7 @@ struct bus_caller {
     char peer[64];  /* whom the socket is connected to */
     void *context;  /* of ZeroMQ; NULL until it is needed */
     void *socket;   /* NULL: none */
+    void *watch;    /* tells when the socket's connection ends */
     unsigned asked; /* questions so far; the number of the last one */
 };
 
@@ -50,9 +53,11 @@ struct bus_caller *bus_caller_new(const char *run_dir)
 
 static void hang_up(struct bus_caller *caller)
 {
-    if (caller->socket != NULL)
+    if (caller->socket != NULL) {
         (void)zmq_close(caller->socket);
-    caller->socket = NULL;
+        (void)zmq_close(caller->watch);
+    }
+    caller->socket = caller->watch = NULL;
 }
 
 void bus_caller_free(struct bus_caller *caller)
@@ -63,6 +68,25 @@ void bus_caller_free(struct bus_caller *caller)
     if (caller->context != NULL)
         (void)zmq_ctx_term(caller->context);
     free(caller);
+}
+
+static void begin_watch(struct bus_caller *caller)
+{
+    char name[40];
+    int linger = 0;
+    (void)snprintf(name, sizeof name, "inproc://watch-%u", caller->asked);
+    (void)zmq_socket_monitor(caller->socket, name, ZMQ_EVENT_DISCONNECTED);
+    caller->watch = zmq_socket(caller->context, ZMQ_PAIR);
+    (void)zmq_setsockopt(caller->watch, ZMQ_LINGER, &linger, sizeof linger);
+    (void)zmq_connect(caller->watch, name);
+}
+
+/* A connection that ended between two questions is none of the next one's. */
+static void forget_endings(const struct bus_caller *caller)
+{
+    char frame[PATH_MAX];
+    while (zmq_recv(caller->watch, frame, sizeof frame, ZMQ_DONTWAIT) >= 0)
+        ;
 }
 
 static bool dial(struct bus_caller *caller, const char *path, const char *peer)
@@ -80,12 +104,25 @@ static bool dial(struct bus_caller *caller, const char *path, const char *peer)
     (void)zmq_setsockopt(caller->socket, ZMQ_LINGER, &linger, sizeof linger);
     (void)zmq_setsockopt(caller->socket, ZMQ_IMMEDIATE, &only_when_connected,
                          sizeof only_when_connected); /* it may have been restarted */
+    begin_watch(caller);
     return zmq_connect(caller->socket, where) == 0;
 }
 
-static json_t *receive(void *socket, const char *number, int timeout_ms)
+/* Until the socket is ready to be written to, or read. False: not in time, or the peer ended. */
+static bool await(const struct bus_caller *caller, short what, int timeout_ms, bool *ended)
 {
-    (void)zmq_setsockopt(socket, ZMQ_RCVTIMEO, &timeout_ms, sizeof timeout_ms);
+    zmq_pollitem_t items[] = {{.socket = caller->socket, .events = what},
+                              {.socket = caller->watch, .events = ZMQ_POLLIN}};
+    (void)zmq_poll(items, 2, timeout_ms);
+    if (items[0].revents == 0 && items[1].revents != 0) {
+        *ended = true;
+        (void)zmq_poll(items, 1, LAST_WORDS);
+    }
+    return items[0].revents != 0;
+}
+
+static json_t *receive(void *socket, const char *number)
+{
     zmq_msg_t which, body;
     (void)zmq_msg_init(&which);
     (void)zmq_msg_init(&body);
@@ -100,20 +137,35 @@ static json_t *receive(void *socket, const char *number, int timeout_ms)
 }
 
 /* NULL: it gave none; then nothing that comes late can be taken for the answer to another. */
-static json_t *ask(struct bus_caller *caller, const char *path, const char *peer, const char *text,
-                   int timeout_ms)
+static json_t *ask(struct bus_caller *caller, const char *text, int timeout_ms, bool *sent,
+                   bool *ended)
 {
     char number[16];
-    (void)snprintf(number, sizeof number, "%u", ++caller->asked);
-    json_t *reply = NULL;
-    if (dial(caller, path, peer) &&
-        zmq_setsockopt(caller->socket, ZMQ_SNDTIMEO, &timeout_ms, sizeof timeout_ms) == 0 &&
-        zmq_send(caller->socket, number, strlen(number), ZMQ_SNDMORE) >= 0 &&
-        zmq_send(caller->socket, text, strlen(text), 0) >= 0)
-        reply = receive(caller->socket, number, timeout_ms);
-    if (reply == NULL)
-        hang_up(caller);
-    return reply;
+    (void)snprintf(number, sizeof number, "%u", caller->asked);
+    forget_endings(caller);
+    if (!await(caller, ZMQ_POLLOUT, timeout_ms, ended) ||
+        zmq_send(caller->socket, number, strlen(number), ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0 ||
+        zmq_send(caller->socket, text, strlen(text), ZMQ_DONTWAIT) < 0)
+        return NULL;
+    *sent = true;
+    if (!await(caller, ZMQ_POLLIN, timeout_ms, ended))
+        return NULL;
+    return receive(caller->socket, number);
+}
+
+/* One that ended before it was asked may be asked again. */
+static void tell_silence(const char *path, const char *peer, int timeout_ms, bool sent, bool ended,
+                         struct error *err)
+{
+    ended = ended || !somebody_listens(path, peer, NULL);
+    if (ended && !sent)
+        (void)error_set(err, ERROR_MISSING, "%s is not running", peer);
+    else if (ended)
+        (void)error_set(err, ERROR_TEMPORARY, "%s ended before it answered", peer);
+    else
+        (void)error_set(err, ERROR_TEMPORARY,
+                        "%s stopped answering: it listens, but said nothing within %d s", peer,
+                        timeout_ms / 1000);
 }
 
 json_t *bus_call(struct bus_caller *caller, const char *peer, json_t *request, int timeout_ms,
@@ -127,11 +179,14 @@ json_t *bus_call(struct bus_caller *caller, const char *peer, json_t *request, i
     if (text == NULL || strlen(text) > BUS_MESSAGE_MAX) {
         (void)error_set(err, ERROR_USAGE, "the request is longer than %d bytes", BUS_MESSAGE_MAX);
     } else if (somebody_listens(path, peer, err)) {
-        reply = ask(caller, path, peer, text, timeout_ms);
-        if (reply == NULL)
-            (void)error_set(err, ERROR_TEMPORARY,
-                            "%s stopped answering: it listens, but said nothing within %d s", peer,
-                            timeout_ms / 1000);
+        bool sent = false, ended = false;
+        caller->asked++;
+        if (dial(caller, path, peer))
+            reply = ask(caller, text, timeout_ms, &sent, &ended);
+        if (reply == NULL) {
+            hang_up(caller);
+            tell_silence(path, peer, timeout_ms, sent, ended, err);
+        }
     }
     free(text);
     return reply;

@@ -394,6 +394,16 @@ struct conf *conf_load(const char *file, struct error *err)
     return NULL;
 }
 
+bool conf_key(size_t i, char *buf, size_t size)
+{
+    if (i >= RULES)
+        return false;
+    const char *section = rules[i].section;
+    (void)snprintf(buf, size, "%s%s%s", section != NULL ? section : "", section != NULL ? "." : "",
+                   rules[i].key);
+    return true;
+}
+
 struct conf *conf_share(struct conf *conf)
 {
     conf->owners++;

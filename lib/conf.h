@@ -5,6 +5,7 @@
 #define LIB_CONF_H
 
 #include "lib/error.h"
+#include <stddef.h>
 #include <stdint.h>
 
 #define CONF_DEFAULT_FILE "/etc/popferry/popferry.conf"
@@ -89,6 +90,8 @@ struct conf *conf_share(struct conf *conf);
 /* It goes with its last owner. NULL is fine. */
 void conf_free(struct conf *conf);
 
+/* The keys there are, each as "section.key", or "key" at the top level; false: there is no i-th. */
+MUST_CHECK bool conf_key(size_t i, char *buf, size_t size);
 /* The text of a commented file with every default, for `popferryctl init`. */
 extern const char conf_default_text[];
 

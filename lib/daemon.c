@@ -12,8 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define WRITE_ROOM (UINT64_C(1) << 20) /* bytes that the write of a request may take */
-
 enum { SIGNAL_TERM, SIGNAL_INT, SIGNAL_HUP, SIGNALS };
 
 struct run {
@@ -41,7 +39,7 @@ static json_t *refuse(const struct daemon *d, const struct daemon_request *reque
 {
     if (request->needs_loop && d->once)
         return bus_error("down", "%s is not running", d->name);
-    if (request->writes && db_free_bytes(d->db) < WRITE_ROOM)
+    if (request->writes && db_free_bytes(d->db) < DB_ROOM)
         return bus_error("failed",
                          "nothing was changed, because the disk of state-dir is full: make room "
                          "there (df %s), then do it again",
@@ -217,6 +215,17 @@ static void go_down(struct run *run)
     conf_free(d->conf);
 }
 
+/* In one field, since popferryctl shows a person that one alone. */
+static int cannot_start(const struct run *run, const struct error *err)
+{
+    char text[1024];
+    bool damaged = err->kind == ERROR_DAMAGED;
+    (void)snprintf(text, sizeof text, "%s%s%s", err->text,
+                   damaged ? "; what is lost by that: " : "", damaged ? run->program->lost : "");
+    LOG(LOG_ALARM, "cannot-start", KV("error", text));
+    return damaged ? DB_EXIT_FAILED : 1;
+}
+
 static int live(struct run *run)
 {
     struct error err = {.text = ""};
@@ -232,8 +241,7 @@ static int live(struct run *run)
         (void)event_base_dispatch(d->base);
         LOG(LOG_NOTE, "stopped");
     } else {
-        LOG(LOG_ALARM, "cannot-start", KV("error", err.text));
-        code = 1;
+        code = cannot_start(run, &err);
     }
     go_down(run);
     return code;

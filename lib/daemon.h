@@ -3,7 +3,8 @@
  *
  * Options:    -c FILE, -v verbose, -V version, -h help, -d FD readiness (s6),
  *             -1 answer one request and end.
- * Exit codes: 0 stopped in order, 1 could not start, 2 usage, 75 the ledger failed.
+ * Exit codes: 0 stopped in order, 1 could not start, 2 usage, 75 the ledger failed, or was found
+ * damaged at the start.
  *
  * -1 is for popferryctl when the daemon is down: under the owner's lock, one JSON request is read
  * from standard input and the reply is printed. `open` and the request's answer are called then,
@@ -45,6 +46,7 @@ struct daemon_program {
     const char *name;
     const char *summary;           /* one line for --help */
     const char *const *migrations; /* of the ledger; see lib/db.h */
+    const char *lost;              /* with the ledger: what a new one does not know */
     /* Ends with a NULL cmd; "ping" and "log" are answered by the skeleton. */
     const struct daemon_request *requests;
     /* The ledger is open: makes d->state, recovers. */

@@ -16,9 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define EXIT_LEDGER 75
-#define LOCK_TRIES  60
-#define LOCK_PAUSE  (50 * 1000 * 1000) /* ns */
+#define LOCK_TRIES 60
+#define LOCK_PAUSE (50 * 1000 * 1000) /* ns */
 
 struct db {
     sqlite3 *handle;
@@ -27,12 +26,23 @@ struct db {
     char path[PATH_MAX];
 };
 
+static const char damaged_advice[] =
+    "stop the daemons, then put the file back from a backup, or move it and its -wal aside, and a "
+    "new one is made";
+
+static bool is_damage(int code)
+{
+    return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
+}
+
 __attribute__((noreturn)) static void give_up(struct db *db, const char *sql)
 {
+    bool damaged = is_damage(sqlite3_errcode(db->handle));
     LOG(LOG_ALARM, "ledger-failed", KV("file", db->path), KV("error", sqlite3_errmsg(db->handle)),
         KVN("code", sqlite3_extended_errcode(db->handle)), KV("sql", sql),
-        KV("advice", "the ledger is kept as it is; see to the disk, then restart"));
-    _exit(EXIT_LEDGER);
+        KV("advice", damaged ? damaged_advice
+                             : "the ledger is kept as it is; see to the disk, then restart"));
+    _exit(DB_EXIT_FAILED);
 }
 
 /* --- opening --- */
@@ -73,12 +83,20 @@ static int take_lock(const char *state_dir, const char *name, struct error *err)
     return fd;
 }
 
+static bool cannot_open(struct db *db, const char *words, struct error *err)
+{
+    if (is_damage(sqlite3_errcode(db->handle)))
+        return error_set(err, ERROR_DAMAGED, "%s is damaged (%s): %s", db->path, words,
+                         damaged_advice);
+    return error_set(err, ERROR_PERMANENT, "%s: %s", db->path, words);
+}
+
 static bool run_plain(struct db *db, const char *sql, struct error *err)
 {
     char *words = NULL;
     if (sqlite3_exec(db->handle, sql, NULL, NULL, &words) == SQLITE_OK)
         return true;
-    (void)error_set(err, ERROR_PERMANENT, "%s: %s", db->path, words != NULL ? words : "failed");
+    (void)cannot_open(db, words != NULL ? words : "failed", err);
     sqlite3_free(words);
     return false;
 }
@@ -91,7 +109,7 @@ static bool read_version(struct db *db, int64_t *version, struct error *err)
     if (ok)
         *version = sqlite3_column_int64(st, 0);
     else
-        (void)error_set(err, ERROR_PERMANENT, "%s: %s", db->path, sqlite3_errmsg(db->handle));
+        (void)cannot_open(db, sqlite3_errmsg(db->handle), err);
     (void)sqlite3_finalize(st);
     return ok;
 }

@@ -16,14 +16,18 @@
 
 struct db;
 
+#define DB_EXIT_FAILED 75 /* EX_TEMPFAIL: once a person has mended the ledger, it goes on */
+
 /* Opens STATE_DIR/NAME.db under the lock STATE_DIR/NAME.lock and brings its schema up to date:
  * migrations[i] is run when user_version is i; NULL ends the list. Fails with ERROR_TEMPORARY when
- * another process holds the lock. */
+ * another process holds the lock, and with ERROR_DAMAGED, and words on what to do, when the file is
+ * no ledger any more. */
 MUST_CHECK struct db *db_open(const char *state_dir, const char *name,
                               const char *const migrations[], struct error *err);
 void db_close(struct db *db);
 
 /* Bytes that are free for us on its filesystem. Quotas may leave less. */
+#define DB_ROOM (UINT64_C(1) << 20) /* with less, nothing should be begun that takes a write */
 uint64_t db_free_bytes(const struct db *db);
 
 enum db_type { DB_END, DB_TYPE_NULL, DB_TYPE_INT, DB_TYPE_TEXT, DB_TYPE_BLOB };

@@ -12,6 +12,7 @@ enum error_kind {
     ERROR_NONE,
     ERROR_TEMPORARY, /* the same call may succeed later: no space, a peer that is down */
     ERROR_PERMANENT, /* it will fail in the same way again: damaged data, a refused password */
+    ERROR_DAMAGED,   /* the same, of a ledger, which only a person can mend */
     ERROR_USAGE,     /* the caller (a person, mostly) asked for what cannot be */
     ERROR_MISSING,   /* what was named is not there */
     ERROR_TAKEN,     /* its name is taken by something else, which stays as it is */

@@ -150,6 +150,12 @@ static json_t *answer_list(struct daemon *d, const json_t *request)
     return reply;
 }
 
+static const char *const recipient_states[] = {
+    [LEDGER_SENT] = "sent",
+    [LEDGER_REFUSED] = "refused",
+    [LEDGER_PUT_OFF] = "put off",
+};
+
 struct settled_list {
     json_t *items;
     size_t total;
@@ -164,7 +170,7 @@ static void add_recipient(void *arg, const char *address, enum ledger_recipient 
         return;
     (void)json_array_append_new(settled->items,
                                 json_pack("{s:s, s:s, s:s}", "address", address, "state",
-                                          state == LEDGER_SENT ? "sent" : "refused", "reply",
+                                          recipient_states[state], "reply",
                                           log_escape(text, sizeof text, reply, strlen(reply))));
 }
 

@@ -39,6 +39,8 @@ int main(int argc, char **argv)
         .name = "relayd",
         .summary = "relays mail of the spool to one SMTP server",
         .migrations = ledger_migrations,
+        .lost = "what was held, which is sent; who of several recipients has a message that "
+                "waits, and deliveries that fetcherd has not heard of: these come twice",
         .requests = control_requests,
         .open = open_relay,
         .start = start_relay,

@@ -1,9 +1,13 @@
 """Any one daemon down: the others work on, and catch up when it is back."""
 
+import signal
+import subprocess
+import time
+
 import pytest
 
 from tests.harness.mail import assert_same, simple
-from tests.harness.popferry import DAEMONS, EXIT_DOWN, EXIT_OK
+from tests.harness.popferry import BIN, DAEMONS, EXIT_DOWN, EXIT_OK, sleep
 from tests.harness.process import wait_for
 
 
@@ -125,11 +129,40 @@ def test_hygiene_down_while_mail_is_refused(ferry, box, smtp):
     assert box.on_server() == 0
 
 
+def test_status_of_one_that_hangs(ferry, figure):
+    """It is waited for once: for its accounts nobody asks it again. As long as with relayd hanging,
+    which is asked but once."""
+    took = {}
+    for name in ("relayd", "fetcherd"):
+        process = ferry.processes[name]
+        process.signal(signal.SIGSTOP)
+        begun = time.monotonic()
+        status = ferry.status()
+        took[name] = time.monotonic() - begun
+        process.signal(signal.SIGCONT)
+        assert not status[name]["up"] and "stopped answering" in status[name]["error"]
+        assert ("accounts_error" in status) == (name == "fetcherd")
+    figure(f"status took {took['fetcherd']:.1f} s with fetcherd hanging, {took['relayd']:.1f} s with relayd")
+    assert took["fetcherd"] < 2 * took["relayd"]
+
+
+@pytest.mark.parametrize(
+    "words, code, says", [(["queue"], EXIT_OK, ""), (["relay", "test"], EXIT_DOWN, "is not running")]
+)
+def test_one_that_ends_while_it_is_asked(ferry, words, code, says):
+    """It hangs, and is killed: nobody waits for it any more. What its ledger can answer is answered."""
+    ferry.processes["relayd"].signal(signal.SIGSTOP)
+    command = [BIN / "popferryctl", "-c", ferry.conf, *words]
+    asking = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    sleep(1)  # until it asks
+    assert asking.poll() is None
+    ferry.kill("relayd")
+    _, said = asking.communicate(timeout=60)
+    assert asking.returncode == code and says in said and "it listens" not in said
+
+
 def test_second_instance_is_refused(ferry):
     """A ledger has one owner: a second daemon on the same state ends at once, and says why."""
-    from tests.harness.popferry import BIN
-    import subprocess
-
     for name in DAEMONS:
         done = subprocess.run(
             [BIN / name, "-c", ferry.conf], capture_output=True, text=True, timeout=20

@@ -5,7 +5,7 @@ import pytest
 from tests.harness.mail import normalised, simple
 from tests.harness.popferry import EXIT_FAILED, sleep
 from tests.harness.process import free_port, wait_for
-from tests.harness.scripted import ScriptedPop3, ScriptedSmtp, times
+from tests.harness.scripted import HANG, ScriptedPop3, ScriptedSmtp, times
 
 LATER = b"451 4.7.1 not now\r\n"
 
@@ -35,9 +35,9 @@ def held_ids(ferry):
 
 def test_hold_and_release_of_one_that_was_put_off(make_ferry):
     with ScriptedSmtp({".": times(1, LATER)}) as smtp:
-        ferry = make_ferry(smtp.port, relay={"retry_min": "1s", "retry_max": "1s", "expire": "2s"})
+        ferry = make_ferry(smtp.port, relay={"retry_min": "1h", "retry_max": "1h"})
         drop(ferry, "one")
-        wait_for(lambda: ferry.queue() and ferry.queue()[0]["attempts"] == 1, what="the first try")
+        wait_for(lambda: [one["attempts"] for one in ferry.queue()] == [1], what="the first try")
         found = ferry.queue()[0]["id"]
         answer = ferry.ctl_json("queue", "hold", found)
         assert answer == {"held": [found], "failed": {}}
@@ -50,8 +50,10 @@ def test_hold_and_release_of_one_that_was_put_off(make_ferry):
         code, _, error = ferry.ctl("retry", found)
         assert code == EXIT_FAILED and "queue release" in error
         ferry.ctl_ok("retry", "--all")
-        sleep(3)  # longer than retry-max and expire
+        ferry.relay_section |= {"retry_min": "1s", "retry_max": "1s", "expire": "2s"}
+        ferry.write_conf()
         ferry.restart("relayd")
+        sleep(3)  # longer than retry-max and expire
         assert held_ids(ferry) == [found]
         assert not smtp.accepted and not ferry.badmail()
 
@@ -73,6 +75,28 @@ def test_what_is_put_off_is_told_of(make_ferry):
         ferry.ctl_ok("retry", "--all")
         ferry.drain()
         assert "All is well" in ferry.ctl_ok("status")
+
+
+def test_recipients_that_are_put_off_are_not_called_refused(make_ferry):
+    """They have been asked about, by 4xx, and the others not yet."""
+    script = {f"RCPT TO:<R{n}@*": LATER for n in range(3)} | {"RCPT TO:<R3@*": HANG}
+    with ScriptedSmtp(script) as smtp:
+        ferry = make_ferry(smtp.port, relay={"session_errors": 3, "sessions": 1})
+        to = "".join(f"X-Receiver: <r{n}@corp.example>\n" for n in range(4))
+        part = ferry.spool / "pickup/four.part"
+        part.write_bytes(f"X-Sender: <a@origin.example>\n{to}".encode() + simple("four"))
+        part.rename(part.with_suffix(".eml"))
+        [item] = queued(ferry, 1)
+
+        def shown():
+            return ferry.ctl_json("queue", "show", item["id"])["settled"]
+
+        wait_for(lambda: len(shown()) == 3, what="three answers")
+        assert {one["address"]: one["state"] for one in shown()} == {
+            f"r{n}@corp.example": "put off" for n in range(3)
+        }
+        text = ferry.ctl_ok("queue", "show", item["id"])
+        assert "put off" in text and "refused" not in text
 
 
 def test_hold_with_relayd_down(make_ferry):

@@ -762,6 +762,29 @@ static void test_call_without_answer(void **state)
     assert_in_range(clock_monotonic() - from, 190, 2000);
 }
 
+/* It had the question, and is gone, or another process is there in its place. */
+static void test_call_of_one_that_ends(void **state)
+{
+    struct fixture *f = *state;
+    for (int again = 0; again < 2; again++) {
+        struct call call = {.peer = "right", .request = ping(1), .times = 1, .timeout = 60000};
+        call.dir = f->scratch->dir;
+        pthread_t thread;
+        int64_t from = clock_monotonic();
+        assert_int_equal(pthread_create(&thread, NULL, calling, &call), 0);
+        usleep(300000); /* until it has asked: nobody turns the loop */
+        bus_free(f->right);
+        f->right = again ? open_bus(f, "right") : NULL;
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_null(call.reply);
+        assert_int_equal(call.err.kind, ERROR_TEMPORARY);
+        assert_string_equal(call.err.text, "right ended before it answered");
+        assert_true(clock_monotonic() - from < call.timeout / 2);
+        if (f->right == NULL)
+            f->right = open_bus(f, "right");
+    }
+}
+
 static void test_call_too_long(void **state)
 {
     struct fixture *f = *state;
@@ -967,6 +990,7 @@ int main(void)
         bus_test(test_call),
         bus_test(test_call_when_nobody_listens),
         bus_test(test_call_without_answer),
+        bus_test(test_call_of_one_that_ends),
         bus_test(test_call_too_long),
         cmocka_unit_test(test_replies),
         cmocka_unit_test(test_pages),

@@ -37,6 +37,15 @@ static void assert_refused(void **state, const char *text, int line, const char 
                  err.text, text);
 }
 
+static void assert_filter(const struct conf_filter *filter, int64_t timeout, int sessions,
+                          uint64_t size)
+{
+    assert_string_equal(filter->server, "");
+    assert_int_equal(filter->timeout, timeout);
+    assert_int_equal(filter->sessions, sessions);
+    assert_int_equal(filter->size, size);
+}
+
 static void assert_defaults(const struct conf *c)
 {
     assert_string_equal(c->spool_dir, "/var/spool/popferry");
@@ -51,9 +60,15 @@ static void assert_defaults(const struct conf *c)
     assert_int_equal(c->fetch.connect_timeout, 30000);
     assert_int_equal(c->fetch.timeout, 300000);
     assert_int_equal(c->hygiene.bad_sender, CONF_SENDER_NULL);
-    assert_string_equal(c->hygiene.rspamd.server, "");
-    assert_string_equal(c->hygiene.clamd.server, "");
-    assert_string_equal(c->hygiene.spamd.server, "");
+    assert_int_equal(c->hygiene.no_header, CONF_RULE_PASS);
+    assert_int_equal(c->hygiene.long_header, CONF_RULE_PASS);
+    assert_int_equal(c->hygiene.too_large, CONF_RULE_PASS);
+    assert_int_equal(c->hygiene.nul, CONF_RULE_PASS);
+    assert_filter(&c->hygiene.rspamd, 30000, 10, 50 << 20);
+    assert_filter(&c->hygiene.clamd, 120000, 4, 25 << 20);
+    assert_filter(&c->hygiene.spamd, 120000, 4, 512 << 10);
+    assert_int_equal(c->hygiene.spamd_spam, CONF_SPAM_BADMAIL);
+    assert_int_equal(c->hygiene.filter_expire, INT64_C(5) * 86400000);
     assert_int_equal(c->hygiene.on_filter_error, CONF_FILTER_DEFER);
     assert_int_equal(c->hygiene.badmail_keep, INT64_C(90) * 86400000);
     assert_string_equal(c->relay.protocol, "smtp");
@@ -114,6 +129,68 @@ static void test_default_text_uncommented(void **state)
     assert_defaults(conf);
     conf_free(conf);
     free(text);
+}
+
+/* The part of a text that is about a section, from `begin` up to `end`; the caller frees it. */
+static char *part_of(const char *text, const char *begin, const char *end)
+{
+    const char *from = begin[0] != '\0' ? strstr(text, begin) : text;
+    assert_non_null(from);
+    const char *to = strstr(from + strlen(begin), end);
+    return strndup(from, to != NULL ? (size_t)(to - from) : strlen(from));
+}
+
+/* As a word of its own: "sessions" is no part of "rspamd-sessions". */
+static bool has_word(const char *line, size_t len, const char *word)
+{
+    size_t n = strlen(word);
+    for (size_t at = 0; at + n <= len; at++)
+        if (strncmp(line + at, word, n) == 0 && (at == 0 || line[at - 1] == ' ') &&
+            (at + n == len || line[at + n] == ' '))
+            return true;
+    return false;
+}
+
+/* Whether a line that begins with `mark` (behind blanks) has the word. */
+static bool is_told(const char *text, const char *mark, const char *word)
+{
+    for (const char *line = text; *line != '\0';) {
+        line += strspn(line, " ");
+        size_t len = strcspn(line, "\n");
+        if (strncmp(line, mark, strlen(mark)) == 0 && has_word(line, len, word))
+            return true;
+        line += len + (line[len] == '\n');
+    }
+    return false;
+}
+
+/* In what init writes, as a comment with its default, and in the manual; each in its section. */
+static void test_every_key_is_told(void **state)
+{
+    (void)state;
+    char name[80], begin[80], text[100];
+    char *manual = data_read("../../docs/man/popferry.conf.5", NULL);
+    size_t keys = 0, untold = 0;
+    for (; conf_key(keys, name, sizeof name); keys++) {
+        char *dot = strchr(name, '.'), *key = dot != NULL ? dot + 1 : name;
+        int section = dot != NULL ? (int)(dot - name) : 0;
+        (void)snprintf(begin, sizeof begin, section > 0 ? "\n%.*s {" : "%.*s", section, name);
+        char *preset = part_of(conf_default_text, begin, section > 0 ? "\n}" : "\nfetch {");
+        (void)snprintf(begin, sizeof begin, ".Ss %.*s\n", section > 0 ? section : 7,
+                       section > 0 ? name : "General");
+        char *page = part_of(manual, begin, "\n.S");
+        (void)snprintf(text, sizeof text, "# %s ", key);
+        bool in_preset = is_told(preset, text, key), in_page = is_told(page, ".It Ic ", key);
+        if (!in_preset || !in_page)
+            print_message("%s: %s%s\n", name, in_preset ? "" : "not in the default text ",
+                          in_page ? "" : "not in popferry.conf(5)");
+        untold += !in_preset || !in_page;
+        free(page);
+        free(preset);
+    }
+    free(manual);
+    assert_true(keys > 40);
+    assert_int_equal(untold, 0);
 }
 
 static void test_every_key(void **state)
@@ -698,6 +775,7 @@ int main(void)
         scratch_test(test_empty_file_is_all_defaults),
         scratch_test(test_default_text_is_all_defaults),
         scratch_test(test_default_text_uncommented),
+        cmocka_unit_test(test_every_key_is_told),
         scratch_test(test_every_key),
         scratch_test(test_words),
         scratch_test(test_every_mechanism),

@@ -497,8 +497,9 @@ static void test_no_ledger_at_all(void **state)
     scratch_write(*state, "unit.db", junk, sizeof junk, 0600);
     struct error err = {0};
     assert_null(db_open(((struct scratch *)*state)->dir, "unit", steps, &err));
-    assert_int_equal(err.kind, ERROR_PERMANENT);
+    assert_int_equal(err.kind, ERROR_DAMAGED);
     assert_non_null(strstr(err.text, "not a database"));
+    assert_non_null(strstr(err.text, "from a backup"));
     size_t len;
     char *after = scratch_read(*state, "unit.db", &len);
     assert_int_equal(len, sizeof junk);
