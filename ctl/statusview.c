@@ -157,7 +157,7 @@ static bool relay_concerns(struct concerns *concerns, const json_t *relayd)
     const char *circuit = field_text(relayd, "circuit");
     const char *error = field_text(relayd, "error");
     const char *what = strcmp(circuit, "open") == 0      ? "does not take mail"
-                       : strcmp(circuit, "probing") == 0 ? "puts off all it is sent"
+                       : strcmp(circuit, "probing") == 0 ? "takes none of what it is sent"
                        : error[0] != '\0'                ? "failed, and is tried again"
                                                          : NULL;
     if (!field_true(relayd, "up") || what == NULL)
@@ -187,12 +187,25 @@ static void queue_concerns(struct concerns *concerns, const json_t *relayd, bool
     }
 }
 
-static void room_concerns(struct concerns *concerns, const json_t *relayd)
+/* It has not answered for a minute what takes it seconds; after ten it is tried again. */
+static void hanging_concerns(struct concerns *concerns, const json_t *relayd)
 {
-    const char *held = field_text(relayd, "holding_off");
+    long long hanging = (long long)field_int(relayd, "hanging");
+    if (hanging == 0)
+        return;
+    concern(concerns,
+            "the SMTP server %s has not answered for a minute on %lld of %lld connection%s",
+            field_text(relayd, "relay"), hanging, (long long)field_int(relayd, "connections"),
+            field_int(relayd, "connections") == 1 ? "" : "s");
+    advice(concerns, "look at its log and its filters; relay { sessions } allows more at a time");
+}
+
+static void room_concerns(struct concerns *concerns, const json_t *daemon, const char *what)
+{
+    const char *held = field_text(daemon, "holding_off");
     if (held[0] == '\0')
         return;
-    concern(concerns, "nothing is sent: %s", held);
+    concern(concerns, "nothing is %s: %s", what, held);
     advice(concerns, "df %s      # once there is room, it goes on by itself",
            concerns->ctl->conf->state_dir);
 }
@@ -408,7 +421,9 @@ void statusview_print(const struct ctl *ctl, const json_t *status)
     daemon_concerns(&concerns, status);
     bool told = relay_concerns(&concerns, json_object_get(status, "relayd"));
     queue_concerns(&concerns, json_object_get(status, "relayd"), told);
-    room_concerns(&concerns, json_object_get(status, "relayd"));
+    hanging_concerns(&concerns, json_object_get(status, "relayd"));
+    room_concerns(&concerns, json_object_get(status, "relayd"), "sent");
+    room_concerns(&concerns, json_object_get(status, "hygiene"), "judged or taken from pickup/");
     filter_concerns(&concerns, json_object_get(status, "hygiene"));
     badmail_concerns(&concerns, json_object_get(status, "spool"));
     pickup_concerns(&concerns, json_object_get(status, "hygiene"));

@@ -5,7 +5,6 @@
 #include "hygiene/judge.h"
 #include "hygiene/ledger.h"
 #include "hygiene/pickup.h"
-#include "hygiene/space.h"
 #include "hygiene/waiting.h"
 #include "lib/clock.h"
 
@@ -35,7 +34,7 @@ static json_t *answer_status(struct daemon *d, const json_t *request)
     (void)json_object_set_new(status, "spool", counts);
     (void)json_object_set_new(status, "held", json_integer(ledger_held_count(d->db)));
     (void)json_object_set_new(status, "waiting", json_integer(ledger_waiting_count(d->db)));
-    const char *off = space_problem(self(d));
+    const char *off = room_problem(&self(d)->room);
     (void)json_object_set_new(status, "holding_off", off != NULL ? json_string(off) : json_null());
     if (self(d)->judge != NULL)
         judge_status(self(d)->judge, status);

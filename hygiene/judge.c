@@ -5,7 +5,6 @@
 #include "hygiene/judge.h"
 #include "hygiene/badmail.h"
 #include "hygiene/judgement.h"
-#include "hygiene/space.h"
 #include "hygiene/sweep.h"
 #include "hygiene/verdicts.h"
 #include "lib/clock.h"
@@ -93,7 +92,7 @@ static bool offer(struct judge *judge, const char *id, size_t window)
     if (judge->h->d->stopping || g_hash_table_contains(judge->known, id) ||
         ledger_waiting(judge->h->d->db, id, &waiting))
         return true;
-    if (space_is_low(judge->h))
+    if (hygiene_lacks_room(judge->h))
         return false;
     if (judged_before(judge->h, id))
         return true;
@@ -106,7 +105,8 @@ static bool offer(struct judge *judge, const char *id, size_t window)
 /* The places that are kept for them are theirs also when they are taken just now. */
 static void offer_drops(struct judge *judge)
 {
-    while (!g_queue_is_empty(&judge->drops) && judging(judge) < WINDOW && !space_is_low(judge->h)) {
+    while (!g_queue_is_empty(&judge->drops) && judging(judge) < WINDOW &&
+           !hygiene_lacks_room(judge->h)) {
         char *id = g_queue_pop_head(&judge->drops);
         (void)offer(judge, id, WINDOW);
         g_free(id);
@@ -133,7 +133,7 @@ static void set_pace(struct judge *judge)
 static void on_sweep(void *arg, char (*ids)[ID_SIZE], size_t n)
 {
     struct judge *judge = arg;
-    if (space_is_low(judge->h))
+    if (hygiene_lacks_room(judge->h))
         return; /* the next unasked walk finds them again */
     for (size_t i = 0; i < n; i++)
         if (!offer(judge, ids[i], WINDOW - FOR_DROPS))
@@ -200,7 +200,7 @@ static void begin_due(struct judge *judge)
     struct due due = {.judge = judge, .ids = ids, .max = WINDOW / 2};
     if (trouble != NULL)
         due.max = may_probe(judge, trouble) ? 1 : 0;
-    if (due.max > 0 && judging(judge) < WINDOW / 2 && !space_is_low(judge->h))
+    if (due.max > 0 && judging(judge) < WINDOW / 2 && !hygiene_lacks_room(judge->h))
         ledger_each_waiting(judge->h->d->db, clock_now(), note_due, &due);
     if (trouble != NULL && due.count > 0)
         judge->probed_at = clock_monotonic();
@@ -220,7 +220,7 @@ static void arm_wake(struct judge *judge)
         wait = probe;
     if (wait <= 0 && judging(judge) > 0)
         return; /* at the next commit */
-    if (space_problem(judge->h) != NULL && wait < SWEEP_INTERVAL)
+    if (room_problem(&judge->h->room) != NULL && wait < SWEEP_INTERVAL)
         wait = SWEEP_INTERVAL;
     wait = wait < 0 ? 0 : wait < WAKE_MAX ? wait : WAKE_MAX;
     const struct timeval in = {wait / 1000, wait % 1000 * 1000 + 1000};

@@ -8,7 +8,6 @@
 #include "hygiene/pickup.h"
 #include "hygiene/rejected.h"
 #include "hygiene/retention.h"
-#include "hygiene/space.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include <stdlib.h>
@@ -23,7 +22,7 @@ static void on_prune(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct hygiene *h = arg;
-    bool more = space_is_low(h);
+    bool more = hygiene_lacks_room(h);
     if (!more && steady_clock(&h->steady, h->d->db)) {
         more = ledger_prune(h->d->db, clock_now() - KEEP_SETTLED) > 0;
         more = retention_turn(h) || more;
@@ -56,6 +55,7 @@ static bool open_state(struct daemon *d, struct error *err)
     envelope_init();
     h->d = d;
     h->spool = spool;
+    h->room = (struct room){.db = d->db, .min = DB_ROOM, .again = "judging-again"};
     d->state = h;
     return true;
 }

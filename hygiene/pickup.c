@@ -6,7 +6,6 @@
 #include "hygiene/judge.h"
 #include "hygiene/ledger.h"
 #include "hygiene/pickup_watch.h"
-#include "hygiene/space.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include <errno.h>
@@ -110,7 +109,7 @@ static void forget_failed(struct pickup *p, const struct pickup_claim *claims, s
 static void on_found(void *arg, struct pickup_claim *claims, size_t n)
 {
     struct pickup *p = arg;
-    bool failed = false, low = space_is_low(p->h);
+    bool failed = false, low = hygiene_lacks_room(p->h);
     if (!low)
         claim_rows(p, SPOOL_PICKUP, claims, n, NULL);
     for (size_t i = 0; low && i < n; i++)
@@ -255,8 +254,8 @@ static void recover_drop(struct pickup *p, const char *id)
     char name[256];
     if (ledger_drop(p->h->d->db, id, name) == DROP_TAKEN)
         hand_on(p, id);
-    else if (space_is_low(p->h))
-        put_off(p, id, RETRY_AFTER, 0, space_problem(p->h));
+    else if (hygiene_lacks_room(p->h))
+        put_off(p, id, RETRY_AFTER, 0, room_problem(&p->h->room));
     else
         copies_add(p->copies, id);
 }

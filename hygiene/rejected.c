@@ -3,7 +3,6 @@
 #include "hygiene/rejected.h"
 #include "hygiene/badmail.h"
 #include "hygiene/ledger.h"
-#include "hygiene/space.h"
 #include "hygiene/sweep.h"
 #include "lib/log.h"
 #include <stdio.h>
@@ -104,7 +103,7 @@ static void ask(struct rejected *r)
 static void on_sweep(void *arg, char (*ids)[ID_SIZE], size_t n)
 {
     struct rejected *r = arg;
-    if (r->asking || r->h->d->stopping || space_is_low(r->h))
+    if (r->asking || r->h->d->stopping || hygiene_lacks_room(r->h))
         return;
     r->count = 0;
     for (size_t i = 0; i < n; i++) {

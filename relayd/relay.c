@@ -20,6 +20,7 @@
 #define STUCK         CLOCK_MINUTE
 #define SCAN_SHARE    20 /* a scan may take one part in this of the time */
 #define SCAN_WAIT_MAX CLOCK_MINUTE
+#define ROOM_MIN      (UINT64_C(4) << 20)
 #define PRUNE_EVERY   CLOCK_HOUR
 #define KEEP_SETTLED  (90 * CLOCK_DAY)
 
@@ -446,7 +447,7 @@ void relay_start(struct relay *relay)
 {
     struct daemon *d = relay->d;
     ledger_prove_room(d->db, d->conf->relay.sessions);
-    relay->room.db = d->db;
+    relay->room = (struct room){.db = d->db, .min = ROOM_MIN, .again = "relaying-again"};
     advice_on_login(d->conf, relay->login);
     peer_helo(d->conf, relay->helo);
     route_init(&relay->route, d->conf->relay.retry_max);

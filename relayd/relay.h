@@ -4,11 +4,11 @@
 #define RELAYD_RELAY_H
 
 #include "lib/daemon.h"
+#include "lib/room.h"
 #include "relayd/backlog.h"
 #include "relayd/login.h"
 #include "relayd/peer.h"
 #include "relayd/queue.h"
-#include "relayd/room.h"
 #include "relayd/route.h"
 #include "relayd/settle.h"
 #include "spool/spool.h"

@@ -48,6 +48,7 @@ static inline int fixture_make(void **state)
     f->d.base = event_base_new();
     f->d.bus = bus_open(f->d.base, f->scratch->dir, "hygiene", fixture_request, NULL, &err);
     f->h.d = &f->d;
+    f->h.room = (struct room){.db = f->d.db, .min = DB_ROOM, .again = "judging-again"};
     f->h.spool = spool_open(scratch_path(f->scratch, "spool"), true, &err);
     f->h.sync = syncpool_new(f->d.base, &err);
     f->d.state = &f->h;

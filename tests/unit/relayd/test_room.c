@@ -2,12 +2,11 @@
  * a failure. */
 #include "tests/unit/relayd/relay_world.h"
 
-#include "relayd/room.h"
-
 #include <sys/statvfs.h>
 
 enum { SOME = 20, MANY = 2000 };
-#define PLENTY (INT64_C(1) << 30)
+#define ROOM_MIN (INT64_C(4) << 20)
+#define PLENTY   (INT64_C(1) << 30)
 
 static int64_t free_bytes;
 static unsigned looks;

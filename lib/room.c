@@ -1,22 +1,21 @@
 /* Promises: each of the two changes is said once; a disk that hovers about the limit does not make
  * us flap. */
-#include "relayd/room.h"
+#include "lib/room.h"
 
 #include "lib/clock.h"
 #include "lib/log.h"
 
 static void look(struct room *room)
 {
-    int64_t wanted = room->low ? ROOM_MIN + ROOM_MIN / 4 : ROOM_MIN;
     uint64_t free_bytes = db_free_bytes(room->db);
     bool was = room->low;
-    room->low = free_bytes < (uint64_t)wanted;
+    room->low = free_bytes < (was ? room->min + room->min / 4 : room->min);
     if (room->low && !was)
         LOG(LOG_ALARM, "holding-off", KV("reason", room_problem(room)),
             KVN("free", (long long)free_bytes),
             KV("advice", "make room in state-dir; mail waits meanwhile, and goes on by itself"));
     if (was && !room->low)
-        LOG(LOG_NOTE, "relaying-again");
+        LOG(LOG_NOTE, room->again);
 }
 
 bool room_is_low(struct room *room, int64_t now)
