@@ -40,7 +40,7 @@ help:
 	'make run              a demonstration: mail moves from a private POP3 server to a private SMTP server' \
 	'make run CONFIG=FILE  the three daemons on a configuration of your own, until Ctrl-C' \
 	'make test             all tests: units, and end to end against real Dovecot and Postfix' \
-	'make check            format, clang-tidy, cppcheck, and the unit tests under ASan and UBSan' \
+	'make check            format, clang-tidy, cppcheck, and unit tests and corpus under ASan and UBSan' \
 	'make bench            what relayd takes of memory with a million files queued (some 3 minutes, 5 GB of /dev/shm)' \
 	'make all              build/bin/{fetcherd,hygiene,relayd,popferryctl}' \
 	'make deps             install what is needed from Debian (says what; asks sudo when you are not root)' \
@@ -121,7 +121,7 @@ bench: deps
 	@$(PYTHON) -B -m tests.bench.queue_memory $(FILES) $(if $(DIR),--dir '$(DIR)')
 
 check: deps
-	@$(MAKE) --no-print-directory check-format check-tidy check-cppcheck check-unit
+	@$(MAKE) --no-print-directory check-format check-tidy check-cppcheck check-unit check-corpus
 
 check-format:
 	@echo 'format: clang-format'
@@ -140,7 +140,16 @@ check-cppcheck:
 
 check-unit:
 	@echo 'unit tests, with AddressSanitizer and UndefinedBehaviorSanitizer'
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan OPTIMISE='-O1 -g' SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' unit
+	@$(MAKE) --no-print-directory $(WITH_SANITIZERS) unit
+
+check-corpus:
+	@echo 'the corpus through all programs, with the same'
+	@$(MAKE) --no-print-directory $(WITH_SANITIZERS) all
+	@LSAN_OPTIONS=suppressions=$(CURDIR)/tests/data/leaks ASAN_OPTIONS=fast_unwind_on_malloc=0 \
+	    POPFERRY_BIN=$(BUILD)/asan/bin $(PYTHON) -B -m pytest -q -n 2 -p no:cacheprovider tests/e2e/test_corpus.py
+
+WITH_SANITIZERS := BUILD=$(BUILD)/asan OPTIMISE='-O1 -g' \
+    SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all'
 
 CPPFLAGS_TIDY := -D_GNU_SOURCE -I. -DPOPFERRY_VERSION=\"$(VERSION)\"
 
@@ -159,7 +168,7 @@ install: all
 clean:
 	rm -rf $(BUILD) run
 
-.PHONY: all help deps run test bench check check-format check-tidy check-cppcheck check-unit unit unit-build install clean
+.PHONY: all help deps run test bench check check-format check-tidy check-cppcheck check-unit check-corpus unit unit-build install clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -17,19 +17,21 @@ enum {
 };
 #define DEFAULT_LIMIT (UINT64_C(10) << 20)
 #define DISK_MARGIN   (UINT64_C(64) << 20)
-#define PUT_OFF_LIMIT UINT64_C(1000) /* messages that may wait while all are put off */
-#define FILTER_LIMIT  UINT64_C(1000) /* the same, for a filter */
+#define STATE_MARGIN  (UINT64_C(4) << 20) /* a session writes a row for each message */
+#define PUT_OFF_LIMIT UINT64_C(1000)      /* messages that may wait while all are put off */
+#define FILTER_LIMIT  UINT64_C(1000)      /* the same, for a filter */
 
 struct relay_watch {
     struct fetcherd *f;
     void (*ready)(struct fetcherd *f); /* NULL once called */
     struct event *timer;
-    uint64_t size_limit;                     /* as relayd told; 0: none is known */
-    uint64_t outgoing;                       /* as relayd told */
-    uint64_t unjudged;                       /* as hygiene told: messages that wait for a filter */
-    bool circuit_open, put_off;              /* the same */
-    bool disk_low, queue_full, filters_full; /* as last found */
-    bool held;                               /* as last logged */
+    uint64_t size_limit;           /* as relayd told; 0: none is known */
+    uint64_t outgoing;             /* as relayd told */
+    uint64_t unjudged;             /* as hygiene told: messages that wait for a filter */
+    bool circuit_open, put_off;    /* the same */
+    bool disk_low, state_low;      /* as last found: the disks of spool-dir, state-dir */
+    bool queue_full, filters_full; /* the same */
+    bool held;                     /* as last logged */
 };
 
 uint64_t watch_size_limit(const struct relay_watch *w)
@@ -41,12 +43,16 @@ uint64_t watch_size_limit(const struct relay_watch *w)
     return w->size_limit ? w->size_limit : DEFAULT_LIMIT;
 }
 
-static void look_at_disk(struct relay_watch *w)
+static bool is_low(uint64_t free_bytes, uint64_t margin, bool was)
 {
-    uint64_t margin = DISK_MARGIN + watch_size_limit(w);
-    if (w->disk_low)
-        margin += margin / 4;
-    w->disk_low = spool_free_bytes(w->f->spool) < margin;
+    return free_bytes < (was ? margin + margin / 4 : margin);
+}
+
+static void look_at_disks(struct relay_watch *w)
+{
+    w->disk_low =
+        is_low(spool_free_bytes(w->f->spool), DISK_MARGIN + watch_size_limit(w), w->disk_low);
+    w->state_low = is_low(db_free_bytes(w->f->daemon->db), STATE_MARGIN, w->state_low);
 }
 
 /* What lies before hygiene is on its way to outgoing/: it counts, and it is known when relayd is
@@ -68,8 +74,10 @@ static void look_at_queue(struct relay_watch *w)
 
 const char *watch_disk_low(struct relay_watch *w)
 {
-    look_at_disk(w);
-    return w->disk_low ? "the spool's disk is nearly full" : NULL;
+    look_at_disks(w);
+    if (w->disk_low)
+        return "the spool's disk is nearly full";
+    return w->state_low ? "the disk of state-dir is nearly full" : NULL;
 }
 
 const char *watch_holding_off(struct relay_watch *w)
@@ -106,7 +114,9 @@ static void on_answer(void *arg, const json_t *reply)
 
     if (json_is_integer(limit) && (uint64_t)json_integer_value(limit) != w->size_limit) {
         w->size_limit = (uint64_t)json_integer_value(limit);
-        ledger_set_number(w->f->ledger, "size-limit", json_integer_value(limit));
+        look_at_disks(w);
+        if (!w->state_low) /* else it is told once more */
+            ledger_set_number(w->f->ledger, "size-limit", json_integer_value(limit));
     }
     if (reply) {
         const json_t *spool = json_object_get(reply, "spool");

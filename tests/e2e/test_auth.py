@@ -12,6 +12,7 @@ from tests.harness.dovecot import Dovecot
 from tests.harness.mail import assert_same, simple
 from tests.harness.mailutils import Mailutils
 from tests.harness.need import missing
+from tests.harness.process import wait_for
 from tests.harness.scripted import CLOSE, ScriptedPop3
 
 PASSWORD = 's3cret pass,="word"'
@@ -187,7 +188,9 @@ def test_auto_takes_the_strongest(trusting, many_ways, smtp, user):
 def test_auto_says_a_wrong_password_once(trusting, many_ways, user):
     account(trusting, many_ways.port_tls, user, "not it", "auto")
     assert trusting.fetch("acc") != 0
-    assert many_ways.log().count(f"user=<{user}>, method=") == 1
+    said = f"user=<{user}>, method="
+    wait_for(lambda: said in many_ways.log(), what="Dovecot to log it")
+    assert many_ways.log().count(said) == 1
 
 
 # --- odd servers ---------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def test_it_stays_and_goes_on(make_ferry, left):
             wait_for(lambda: ferry.events("hygiene", "holding-off"), what="it to hold off")
             sleep(6)  # longer than from the start to the first look at the clock, and than a walk
             assert ferry.running("hygiene")
-            assert "disk of state-dir is full" in ferry.status()["hygiene"]["holding_off"]
+            assert "disk of state-dir is nearly full" in ferry.status()["hygiene"]["holding_off"]
             assert ferry.counts()["pickup"] == COUNT
             filler.unlink()
             ferry.start("relayd")

@@ -48,7 +48,7 @@ def test_a_new_message_is_the_probe_when_all_are_put_off(make_ferry):
         ferry.fetch("acc")
         put_off_once(ferry, PUT_OFF)
         assert circuit(ferry) == "probing"
-        assert "puts off" in ferry.ctl_ok("status")
+        assert "takes none" in ferry.ctl_ok("status")
         ferry.restart("fetcherd")  # it asks relayd at its start
         assert not ferry.status()["fetcherd"]["holding_off"]
 
