@@ -223,7 +223,7 @@ static int cannot_start(const struct run *run, const struct error *err)
     (void)snprintf(text, sizeof text, "%s%s%s", err->text,
                    damaged ? "; what is lost by that: " : "", damaged ? run->program->lost : "");
     LOG(LOG_ALARM, "cannot-start", KV("error", text));
-    return damaged ? DB_EXIT_FAILED : 1;
+    return damaged || err->kind == ERROR_TEMPORARY ? DB_EXIT_FAILED : 1;
 }
 
 static int live(struct run *run)

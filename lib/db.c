@@ -85,6 +85,10 @@ static int take_lock(const char *state_dir, const char *name, struct error *err)
 
 static bool cannot_open(struct db *db, const char *words, struct error *err)
 {
+    int code = sqlite3_errcode(db->handle) & 0xff;
+    if (code == SQLITE_FULL || code == SQLITE_IOERR)
+        return error_set(err, ERROR_TEMPORARY, "%s: %s: make room on its disk, or mend that",
+                         db->path, words);
     if (is_damage(sqlite3_errcode(db->handle)))
         return error_set(err, ERROR_DAMAGED, "%s is damaged (%s): %s", db->path, words,
                          damaged_advice);

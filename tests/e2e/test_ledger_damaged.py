@@ -6,10 +6,27 @@ import subprocess
 
 import pytest
 
+from tests.e2e.test_relay_disk import fill, small_disk
 from tests.harness.popferry import BIN, DAEMONS, EXIT_FAILED
 
 LOST = {"fetcherd": "the accounts", "hygiene": "why mail lies in badmail/", "relayd": "what was held"}
 EX_TEMPFAIL = 75
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file system of its own takes root to mount")
+@pytest.mark.parametrize("name", DAEMONS)
+def test_no_room_for_it(make_ferry, name):
+    """Before the first start, or behind a new version that changes it."""
+    ferry = make_ferry(25, start=False)
+    with small_disk(ferry) as filler:
+        for path in ferry.state.glob(f"{name}.db*"):
+            path.unlink()
+        fill(filler, 0)
+        done = subprocess.run([BIN / name, "-c", ferry.conf], capture_output=True, text=True, timeout=30)
+        assert done.returncode == EX_TEMPFAIL
+        assert f"{name}.db" in done.stderr and "make room" in done.stderr
+        filler.unlink()
+        ferry.start(name)
 
 
 def garbage(path):

@@ -397,7 +397,7 @@ static void test_owner_lock(void **state)
     struct scratch *s = *state;
     pid_t pid = start_up(s);
     (void)scratch_write(s, "in", "{\"cmd\":\"starts\"}", 16, 0600);
-    assert_int_equal(run(s, OPTIONS("-c", "CONF", "-1")), 1);
+    assert_int_equal(run(s, OPTIONS("-c", "CONF", "-1")), DB_EXIT_FAILED);
     assert_true(logged(s, "unit is running already"));
     json_decref(ask(s, json_pack("{s:s}", "cmd", "ping"))); /* its sockets were left alone */
     stop(pid);
