@@ -8,6 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
+enum { LINE_LONG = 700 }; /* octets; a name has 200 at most, and the end of a word must fit, too */
+
 enum edit_op { EDIT_ADD, EDIT_REMOVE };
 
 struct edit {
@@ -47,9 +49,15 @@ static bool is_fold(const char *at)
            at[1 + blanks] != '\n';
 }
 
+/* A line that gets too long (RFC 5322, 2.1.1) is folded at the next blank between two words. */
+static bool wants_fold(const char *at, size_t column)
+{
+    return column > LINE_LONG && *at == ' ' && (unsigned char)at[1] > ' ' && at[1] != 127;
+}
+
 static char *clean_value(const char *value)
 {
-    size_t n = strnlen(value, EDIT_VALUE_MAX), out = 0;
+    size_t n = strnlen(value, EDIT_VALUE_MAX), out = 0, line = 0;
     char *clean = malloc(2 * n + 1);
     if (clean == NULL)
         abort();
@@ -57,9 +65,15 @@ static char *clean_value(const char *value)
         unsigned char c = (unsigned char)value[i];
         if (c == '\r' && value[i + 1] == '\n')
             continue;
-        if (c == '\n' && i + 2 < n && is_fold(value + i))
+        if (i + 1 < n && wants_fold(value + i, out - line)) {
             clean[out++] = '\r';
-        else if (c != '\t' && (c < 32 || c == 127))
+            clean[out++] = '\n';
+            line = out;
+        }
+        if (c == '\n' && i + 2 < n && is_fold(value + i)) {
+            clean[out++] = '\r';
+            line = out + 1;
+        } else if (c != '\t' && (c < 32 || c == 127))
             c = ' ';
         clean[out++] = (char)c;
     }

@@ -104,6 +104,33 @@ static void names_that_are_none(void **state)
     edits_free(&edits);
 }
 
+static void long_lines_are_folded(void **state)
+{
+    (void)state;
+    struct edits edits = {0};
+    size_t len, longest = 0;
+    char value[EDIT_VALUE_MAX];
+    for (size_t i = 0; i + 1 < sizeof value; i++)
+        value[i] = i % 40 == 39 ? ' ' : 'w';
+    value[sizeof value - 1] = '\0';
+    assert_true(edits_add(&edits, "X-Long", value));
+    char *got = edits_apply(&edits, "A: 1\r\n\r\n", 8, &len), unfolded[2 * EDIT_VALUE_MAX];
+    size_t n = 0;
+    for (const char *at = got, *end; at < got + len; at = end + 2) {
+        end = memmem(at, (size_t)(got + len - at), "\r\n", 2);
+        assert_non_null(end);
+        longest = (size_t)(end - at) > longest ? (size_t)(end - at) : longest;
+        memcpy(unfolded + n, at, (size_t)(end - at));
+        n += (size_t)(end - at);
+    }
+    assert_in_range(longest, 78, 998);
+    assert_memory_equal(unfolded, "X-Long: ", 8);
+    assert_memory_equal(unfolded + 8, value, sizeof value - 1);
+    assert_memory_equal(unfolded + n - 4, "A: 1", 4);
+    free(got);
+    edits_free(&edits);
+}
+
 static void a_subject_is_encoded(void **state)
 {
     (void)state;
@@ -164,6 +191,7 @@ int main(void)
         cmocka_unit_test(removed_by_number),
         cmocka_unit_test(values_stay_within_their_field),
         cmocka_unit_test(names_that_are_none),
+        cmocka_unit_test(long_lines_are_folded),
         cmocka_unit_test(a_subject_is_encoded),
         cmocka_unit_test(any_value_is_one_field),
     };
