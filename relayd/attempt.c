@@ -129,7 +129,7 @@ bool attempt_look(struct attempt *attempt, const char *by, struct error *err)
         len += ok ? got : 0;
     }
     if (ok) {
-        attempt->begins_as_mbox = begins_as_mbox(header, len);
+        attempt->by_data = begins_as_mbox(header, len);
         if (by)
             (void)client_find(header, len, by, &attempt->client);
     }
@@ -183,6 +183,33 @@ struct tally {
     const char *excuse;  /* a reply that put one off */
 };
 
+/* Over whom the session was lost: he was asked about, and no answer came. NULL: nobody, or nobody
+ * is left in this round who could be asked about without him. */
+static const char *owed(const struct attempt *attempt, const struct smtp_result *result)
+{
+    const char *first = NULL;
+    size_t others = 0;
+    if (result->outcome != SMTP_SESSION_FAILED || !result->command ||
+        strcmp(result->command, "RCPT") != 0)
+        return NULL;
+    for (size_t i = 0; i < attempt->count; i++) {
+        const struct attempt_recipient *r = &attempt->recipients[i];
+        if (!r->answered && !first)
+            first = r->address;
+        else
+            others += !r->answered || r->verdict == SMTP_ACCEPTED;
+    }
+    return others > 0 ? first : NULL;
+}
+
+static bool any_answered(const struct attempt *attempt)
+{
+    for (size_t i = 0; i < attempt->count; i++)
+        if (attempt->recipients[i].answered)
+            return true;
+    return false;
+}
+
 static struct tally count_up(const struct attempt *attempt, bool accepted_have_it)
 {
     struct tally tally = {.refused = attempt->refused_before,
@@ -227,6 +254,7 @@ static void begin_row(const struct attempt *attempt, int64_t now, struct ledger_
     if (attempt->reader) {
         const struct message_head *head = message_reader_head(attempt->reader);
         row->size = head->size;
+        (void)hash_text(head->hash, row->hash);
         (void)snprintf(row->sender, sizeof row->sender, "%s", head->sender);
     }
 }
@@ -310,6 +338,15 @@ static bool has_learnt(const struct attempt *attempt)
     return false;
 }
 
+/* Of the message, but others have not been asked about yet. */
+static bool is_said_of_some(const struct attempt *attempt, const struct smtp_result *result,
+                            const struct tally *tally)
+{
+    return (result->outcome == SMTP_MESSAGE_PERMANENT ||
+            result->outcome == SMTP_MESSAGE_TEMPORARY) &&
+           tally->unasked > 0 && any_answered(attempt);
+}
+
 void attempt_decide(const struct attempt *attempt, const struct smtp_result *result,
                     const struct attempt_policy *policy, int64_t now,
                     struct attempt_verdict *verdict)
@@ -323,8 +360,17 @@ void attempt_decide(const struct attempt *attempt, const struct smtp_result *res
         return;
     bool blameless = lost && is_blameless(attempt, policy);
     verdict->row.attempts += !blameless;
-    verdict->accepted_sent = result->outcome == SMTP_DELIVERED;
-    if (result->outcome == SMTP_MESSAGE_PERMANENT)
+    if (result->outcome == SMTP_DELIVERED)
+        verdict->accepted = LEDGER_SENT;
+    if (!blameless)
+        verdict->put_off = owed(attempt, result);
+    if (verdict->put_off) {
+        go_on(result->text, now, verdict);
+    } else if (is_said_of_some(attempt, result, &tally)) {
+        bool for_good = result->outcome == SMTP_MESSAGE_PERMANENT;
+        verdict->accepted = for_good ? LEDGER_REFUSED : LEDGER_PUT_OFF;
+        go_on(result->text, now, verdict);
+    } else if (result->outcome == SMTP_MESSAGE_PERMANENT)
         reject(verdict, "", result->text, true);
     else if (result->outcome == SMTP_MESSAGE_TEMPORARY || (lost && rest))
         defer(policy, blameless, result->text, now, verdict);
@@ -341,7 +387,7 @@ void attempt_decide(const struct attempt *attempt, const struct smtp_result *res
 
 bool attempt_was_lost(const struct attempt *attempt)
 {
-    return attempt->row.attempts > 0 && attempt->row.code == 0;
+    return attempt->losses > 0 || (attempt->row.state == LEDGER_DEFERRED && attempt->row.code == 0);
 }
 
 void attempt_close(const struct attempt *attempt, int64_t now, struct attempt_verdict *verdict)

@@ -25,9 +25,9 @@ struct attempt {
     /* Put off earlier in this round, behind those: addresses[count..count + put_off). */
     size_t put_off;
     char put_off_reply[LEDGER_REASON_MAX];
-    size_t sent_before;                     /* settled by earlier attempts: they have it */
-    struct client client;                   /* that it came from; address "": not known */
-    bool begins_as_mbox;                    /* by "From " */
+    size_t sent_before;   /* settled by earlier attempts: they have it */
+    struct client client; /* that it came from; address "": not known */
+    bool by_data;         /* and not by BDAT: it begins by "From ", or the server takes no chunks */
     size_t refused_before;                  /* settled by earlier attempts, against them */
     char refusal_before[LEDGER_REASON_MAX]; /* a reply that did it */
     bool body_begun;                        /* the server has bytes of the message */
@@ -65,10 +65,11 @@ enum attempt_end {
 
 struct attempt_verdict {
     enum attempt_end end;
-    struct ledger_row row; /* to be written, but for ATTEMPT_AGAIN */
-    bool accepted_sent;    /* those whose RCPT was accepted have it */
-    bool refused_rest;     /* all others are refused with the row's reason */
-    bool goes_on;          /* the round: some have not been asked about yet */
+    struct ledger_row row;          /* to be written, but for ATTEMPT_AGAIN */
+    enum ledger_recipient accepted; /* what those are whose RCPT was accepted; 0: nothing yet */
+    const char *put_off;            /* a recipient over whom the session was lost, or NULL */
+    bool refused_rest;              /* all others are refused with the row's reason */
+    bool goes_on;                   /* the round: some have not been asked about yet */
 };
 
 /* How long the message had been waiting by plan, when it is tried at `now`. Time in which it could
@@ -85,9 +86,11 @@ int64_t attempt_next(const struct attempt_policy *policy, unsigned failures, int
  *   delivered   who was accepted has it; 4xx and not asked: they stay; 5xx: refused
  *   5xx to it   refused for all that are left
  *   4xx to it   who was not refused stays
+ *   either, and some were not asked about: it is said of those who were, and the round goes on
  *   session     the same; it counts as an attempt only when a recipient was refused or put off,
  *               when the server had begun to read it, or when three sessions in a row were lost,
- *               since it may be the message that kills them
+ *               since it may be the message that kills them. Over a RCPT, it may be the
+ *               recipient: the others are asked about without him, and he at the end
  * While some have not been asked about the round goes on at once, as the same attempt. */
 void attempt_decide(const struct attempt *attempt, const struct smtp_result *result,
                     const struct attempt_policy *policy, int64_t now,

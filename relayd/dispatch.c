@@ -93,7 +93,10 @@ static bool look(const struct relay *relay, struct attempt *attempt, struct erro
 {
     const struct conf *conf = relay->d->conf;
     bool client = conf->relay.client != CONF_CLIENT_NONE;
-    return attempt_look(attempt, client ? conf->fetch.received_by : NULL, err);
+    if (!attempt_look(attempt, client ? conf->fetch.received_by : NULL, err))
+        return false;
+    attempt->by_data |= relay->no_chunks;
+    return true;
 }
 
 struct attempt *dispatch_next(struct relay *relay, bool also_lost)

@@ -29,6 +29,9 @@ const char *const ledger_migrations[] = {
     "DROP INDEX message_old;"
     "CREATE INDEX message_old ON message (at) WHERE state IN (2, 3);"
     "CREATE INDEX message_held ON message (id) WHERE state = 4",
+    "CREATE INDEX message_lost ON message (next_attempt) WHERE state = 1 AND code = 0;"
+    "CREATE INDEX message_answered ON message (next_attempt) WHERE state = 1 AND code <> 0;"
+    "ALTER TABLE message ADD COLUMN hash TEXT NOT NULL DEFAULT ''",
     NULL,
 };
 
@@ -68,7 +71,7 @@ bool ledger_find(struct db *db, const char *id, struct ledger_row *row)
 {
     sqlite3_stmt *st = db_query(db,
                                 "SELECT state, attempts, first_at, next_attempt, at, code, size,"
-                                " sender, reason, waited FROM message WHERE id = ?1",
+                                " sender, reason, waited, hash FROM message WHERE id = ?1",
                                 DB_TEXT(id));
     if (!db_row(db, st))
         return false;
@@ -82,6 +85,7 @@ bool ledger_find(struct db *db, const char *id, struct ledger_row *row)
     (void)snprintf(row->sender, sizeof row->sender, "%s", db_column_text(st, 7));
     (void)snprintf(row->reason, sizeof row->reason, "%s", db_column_text(st, 8));
     row->waited = db_column_int(st, 9);
+    (void)snprintf(row->hash, sizeof row->hash, "%s", db_column_text(st, 10));
     db_done(st);
     return true;
 }
@@ -109,12 +113,12 @@ void ledger_put(struct db *db, const char *id, const struct ledger_row *row)
 {
     (void)db_run(db,
                  "INSERT OR REPLACE INTO message (id, state, attempts, first_at, next_attempt, at,"
-                 " code, size, sender, reason, waited)"
-                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                 " code, size, sender, reason, waited, hash)"
+                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
                  DB_TEXT(id), DB_INT(row->state), DB_INT(row->attempts), DB_INT(row->first_at),
                  DB_INT(row->next_attempt), DB_INT(row->at), DB_INT(row->code),
                  DB_INT((int64_t)row->size), DB_TEXT(row->sender), DB_TEXT(row->reason),
-                 DB_INT(row->waited));
+                 DB_INT(row->waited), DB_TEXT(row->hash));
 }
 
 void ledger_forget(struct db *db, const char *id)
@@ -150,7 +154,7 @@ void ledger_each_recipient(struct db *db, const char *id, ledger_recipient_fn *f
 static bool each_of(struct db *db, sqlite3_stmt *st, ledger_due_fn *fn, void *arg)
 {
     while (db_row(db, st)) {
-        if (!fn(arg, db_column_text(st, 0), db_column_int(st, 1), db_column_int(st, 2) == 0)) {
+        if (!fn(arg, db_column_text(st, 0), db_column_int(st, 1))) {
             db_done(st);
             return false;
         }
@@ -158,21 +162,20 @@ static bool each_of(struct db *db, sqlite3_stmt *st, ledger_due_fn *fn, void *ar
     return true;
 }
 
-void ledger_each_due(struct db *db, int64_t now, int64_t longest, ledger_due_fn *fn, void *arg)
+void ledger_each_due(struct db *db, bool lost, int64_t now, int64_t longest, ledger_due_fn *fn,
+                     void *arg)
 {
-    sqlite3_stmt *due = db_query(db,
-                                 "SELECT id, next_attempt, code FROM message"
-                                 " WHERE state = 1 AND next_attempt <= ?1"
-                                 " ORDER BY next_attempt",
-                                 DB_INT(now));
-    if (!each_of(db, due, fn, arg))
-        return;
-    sqlite3_stmt *astray = db_query(db,
-                                    "SELECT id, ?1, code FROM message"
-                                    " WHERE state = 1 AND next_attempt > ?1 + ?2"
-                                    " ORDER BY next_attempt",
-                                    DB_INT(now), DB_INT(longest));
-    (void)each_of(db, astray, fn, arg);
+    static const char *const due[] = {"SELECT id, next_attempt FROM message WHERE state = 1 AND"
+                                      " code <> 0 AND next_attempt <= ?1 ORDER BY next_attempt",
+                                      "SELECT id, next_attempt FROM message WHERE state = 1 AND"
+                                      " code = 0 AND next_attempt <= ?1 ORDER BY next_attempt"};
+    static const char *const astray[] = {
+        "SELECT id, ?1 FROM message WHERE state = 1 AND"
+        " code <> 0 AND next_attempt > ?1 + ?2 ORDER BY next_attempt",
+        "SELECT id, ?1 FROM message WHERE state = 1 AND"
+        " code = 0 AND next_attempt > ?1 + ?2 ORDER BY next_attempt"};
+    if (each_of(db, db_query(db, due[lost], DB_INT(now)), fn, arg))
+        (void)each_of(db, db_query(db, astray[lost], DB_INT(now), DB_INT(longest)), fn, arg);
 }
 
 int64_t ledger_next_due(struct db *db, int64_t now)

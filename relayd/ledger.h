@@ -16,6 +16,7 @@
 #include "lib/db.h"
 #include "spool/address.h"
 #include "spool/envelope.h"
+#include "spool/hash.h"
 #include "spool/id.h"
 
 enum ledger_state {
@@ -45,6 +46,7 @@ struct ledger_row {
     int64_t waited;       /* between attempts, as planned: what counts towards expire */
     int code;             /* SMTP's; 0 when relayd decided */
     uint64_t size;
+    char hash[HASH_TEXT_SIZE]; /* of the message; "" where it could not be read */
     char sender[ADDRESS_MAX + 1];
     char reason[LEDGER_REASON_MAX]; /* the last reply, or relayd's own words */
 };
@@ -77,10 +79,11 @@ void ledger_each_recipient(struct db *db, const char *id, ledger_recipient_fn *f
 
 /* Deferred messages due at `now`, the longest due first; behind them those that are planned for
  * later than `longest` (ms) from now, which is no delay of ours: the clock has been set back since.
- * They count as due since now. Lost: the last attempt ended without a reply. Calls fn until it
- * returns false. */
-typedef bool ledger_due_fn(void *arg, const char *id, int64_t since, bool lost);
-void ledger_each_due(struct db *db, int64_t now, int64_t longest, ledger_due_fn *fn, void *arg);
+ * They count as due since now. Lost: those whose last attempt ended without a reply; otherwise all
+ * others. Calls fn until it returns false. */
+typedef bool ledger_due_fn(void *arg, const char *id, int64_t since);
+void ledger_each_due(struct db *db, bool lost, int64_t now, int64_t longest, ledger_due_fn *fn,
+                     void *arg);
 /* When the next one after `now` is due; 0 when none is. */
 int64_t ledger_next_due(struct db *db, int64_t now);
 uint64_t ledger_count(struct db *db, enum ledger_state state);

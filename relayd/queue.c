@@ -95,6 +95,14 @@ static struct item *window_take(struct window *window, bool also_lost)
     return NULL;
 }
 
+static size_t count_lost(const struct window *window)
+{
+    size_t lost = 0;
+    for (size_t i = 0; i < window->count; i++)
+        lost += window->items[i]->lost;
+    return lost;
+}
+
 static bool window_drop(struct window *window, const struct item *item)
 {
     for (size_t i = 0; i < window->count; i++) {
@@ -176,10 +184,28 @@ void queue_scan(struct queue *queue)
     queue->scan_wanted = true;
 }
 
-static bool add_due(void *arg, const char *id, int64_t since, bool lost)
+struct due {
+    struct queue *queue;
+    bool lost;
+    size_t room;
+};
+
+static bool add_due(void *arg, const char *id, int64_t since)
 {
-    struct queue *queue = arg;
-    return queue_knows(queue, id) || join(queue, &queue->due, QUEUE_DUE_MAX, id, since, lost);
+    struct due *due = arg;
+    if (queue_knows(due->queue, id))
+        return true;
+    return due->room-- > 0 && join(due->queue, &due->queue->due, WINDOW_MAX, id, since, due->lost);
+}
+
+/* Each kind has places of its own, so that many of the one leave some for the other. */
+static void refill_due(struct queue *queue, bool lost, int64_t now, int64_t longest)
+{
+    size_t max = lost ? QUEUE_LOST_MAX : QUEUE_DUE_MAX, there = count_lost(&queue->due);
+    there = lost ? there : queue->due.count - there;
+    struct due due = {queue, lost, max > there ? max - there : 0};
+    if (there < max / 2)
+        ledger_each_due(queue->db, lost, now, longest, add_due, &due);
 }
 
 static void dir_time(const struct queue *queue, struct timespec *time)
@@ -231,8 +257,8 @@ static void step_scan(struct queue *queue)
 
 bool queue_refill(struct queue *queue, int64_t now, int64_t longest)
 {
-    if (queue->due.count < QUEUE_DUE_MAX / 2)
-        ledger_each_due(queue->db, now, longest, add_due, queue);
+    refill_due(queue, false, now, longest);
+    refill_due(queue, true, now, longest);
     if (!room_to_scan(queue))
         return false;
     if (queue->scan || (queue->scan_wanted && begin_scan(queue, now)))
@@ -312,6 +338,7 @@ unsigned queue_again(struct queue *queue, const char *id, int64_t now)
         return 0;
     unsigned losses = ++item->losses;
     item->since = now;
+    item->lost = true;
     give_back(queue, item);
     return losses;
 }
@@ -349,12 +376,7 @@ size_t queue_ready(const struct queue *queue)
 
 size_t queue_lost(const struct queue *queue)
 {
-    size_t lost = 0;
-    for (size_t i = 0; i < queue->due.count; i++)
-        lost += queue->due.items[i]->lost;
-    for (size_t i = 0; i < queue->fresh.count; i++)
-        lost += queue->fresh.items[i]->lost;
-    return lost;
+    return count_lost(&queue->due) + count_lost(&queue->fresh);
 }
 
 size_t queue_taken(const struct queue *queue)

@@ -13,7 +13,8 @@
 
 enum {
     QUEUE_FRESH_MAX = 768,
-    QUEUE_DUE_MAX = 256, /* together the window of 1024 */
+    QUEUE_DUE_MAX = 256,  /* that the server answered at the last attempt */
+    QUEUE_LOST_MAX = 128, /* that it did not; together the window of 1152 */
 };
 
 struct queue;

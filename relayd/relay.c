@@ -21,6 +21,7 @@
 #define SCAN_SHARE    20 /* a scan may take one part in this of the time */
 #define SCAN_WAIT_MAX CLOCK_MINUTE
 #define ROOM_MIN      (UINT64_C(4) << 20)
+#define SWEEP_EVERY   CLOCK_MINUTE
 #define PRUNE_EVERY   CLOCK_HOUR
 #define KEEP_SETTLED  (90 * CLOCK_DAY)
 
@@ -73,11 +74,18 @@ static bool has_a_lost_one(const struct session *session)
     return is_up(session) && session_attempt(session) && attempt_was_lost(session_attempt(session));
 }
 
+/* As many as the server has let in, where that is fewer. */
+static size_t sessions_allowed(const struct relay *relay)
+{
+    size_t max = (size_t)relay->d->conf->relay.sessions, fewer = relay->route.fewer;
+    return fewer > 0 && fewer < max ? fewer : max;
+}
+
 /* The server may hang on what was lost with its session before: one connection is kept for other
  * mail, and while there is only one, other mail goes first. */
 static bool may_have_a_lost_one(const struct relay *relay)
 {
-    size_t sessions = (size_t)relay->d->conf->relay.sessions;
+    size_t sessions = sessions_allowed(relay);
     if (route_in_trouble(&relay->route) && queue_ready(relay->queue) > queue_lost(relay->queue))
         return false;
     return sessions == 1 || count_by(relay, has_a_lost_one) + 1 < sessions;
@@ -161,6 +169,16 @@ static void on_ready(void *arg, struct session *session)
     relay_work(relay);
 }
 
+static void learn_of_chunks(struct relay *relay, const struct smtp_result *result)
+{
+    if (result->outcome != SMTP_SESSION_FAILED || result->code < 500 ||
+        strcmp(result->command, "BDAT") != 0)
+        return;
+    relay->no_chunks = true;
+    LOG(LOG_NOTE, "relay-without-chunks", KV("reply", result->text),
+        KV("meaning", "it offers CHUNKING and does not know BDAT: mail goes by DATA"));
+}
+
 static void on_result(void *arg, struct session *session, struct attempt *attempt,
                       const struct smtp_result *result)
 {
@@ -169,8 +187,10 @@ static void on_result(void *arg, struct session *session, struct attempt *attemp
         put_back(relay, session, attempt);
         return;
     }
-    if (session_is_to(session, relay->d->conf))
+    if (session_is_to(session, relay->d->conf)) {
         judge_result(relay, attempt, result);
+        learn_of_chunks(relay, result);
+    }
     if (result->in_doubt)
         LOG(LOG_WARN, "possible-duplicate", KV("id", attempt->id), KV("error", result->text));
     uint64_t ticket = dispatch_result(relay, attempt, result);
@@ -366,8 +386,8 @@ static void on_work(evutil_socket_t fd, short what, void *arg)
 /* Each connection waits for an answer: nothing else gets through. */
 static void look_for_hanging(struct relay *relay)
 {
-    size_t stuck = relay_hanging(relay), sessions = (size_t)relay->d->conf->relay.sessions;
-    bool hangs = stuck >= sessions && queue_ready(relay->queue) > 0;
+    size_t stuck = relay_hanging(relay);
+    bool hangs = stuck >= sessions_allowed(relay) && queue_ready(relay->queue) > 0;
     if (hangs && !relay->hangs)
         LOG(LOG_ALARM, "relay-hangs", KVN("connections", (long long)stuck),
             KV("error", "the server has not answered on any of them for a minute"),
@@ -385,6 +405,11 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     look_for_hanging(relay);
     if (relay->room.low && !lacks_room(relay))
         relay_work(relay);
+    if (now - relay->swept >= SWEEP_EVERY) {
+        relay->swept = now;
+        if (settle_left_some(relay->settle))
+            queue_scan(relay->queue);
+    }
     if (now >= relay->scan_next && queue_stale(relay->queue)) {
         queue_scan(relay->queue);
         relay_work(relay);
@@ -486,6 +511,7 @@ void relay_reload(struct relay *relay)
     relay->probe = true;
     relay->proven = false;
     relay->advised = false;
+    relay->no_chunks = false;
     route_set_retry_max(&relay->route, relay->d->conf->relay.retry_max);
     route_retry(&relay->route);
     relay_work(relay);

@@ -33,12 +33,14 @@ struct relay {
     struct event *reaper; /* frees sessions that are over */
     int64_t scan_began;   /* monotonic; 0: no scan under way */
     int64_t scan_next;    /* none before */
+    int64_t swept;        /* monotonic: when it was last looked for files that could not be moved */
     int64_t pruned;       /* monotonic, when last */
     bool probe;           /* connect although there is no mail: to learn SIZE, to try the circuit */
     struct probe *look;   /* the last one begun, or NULL */
     bool proven;          /* the server has let us in since the settings are what they are */
     bool advised;         /* of what the server does not offer */
     int64_t well_at; /* wall clock: the server took a message, or refused it for its own sake */
+    bool no_chunks;  /* the server offers CHUNKING, and does not know BDAT */
     bool hangs;      /* each connection; it has been said */
     char helo[PEER_HELO_SIZE];
 };

@@ -39,7 +39,8 @@ struct session {
         uint64_t moved; /* octets of ours that had gone out */
     } deadline;
     uint64_t written; /* octets of ours */
-    int64_t began;    /* monotonic: the message */
+    int64_t began;    /* monotonic: the message; 0: there was none yet */
+    int64_t heard; /* monotonic: the server said something, or took of the message, or it began */
     struct attempt *attempt;
     struct smtp_envelope envelope;
     uint64_t ticket;
@@ -189,11 +190,11 @@ enum smtp_refusal session_begin(struct session *session, struct attempt *attempt
         .recipients = attempt->addresses,
         .count = attempt->count,
         .size = message_reader_size(attempt->reader),
-        .by_data = attempt->begins_as_mbox,
+        .by_data = attempt->by_data,
         .client = attempt->client.address[0] != '\0' ? &attempt->client : NULL,
     };
     session->attempt = attempt;
-    session->began = clock_monotonic();
+    session->began = session->heard = clock_monotonic();
     session->read_whole = false;
     enum smtp_refusal refusal = smtp_start(session->smtp, &session->envelope);
     if (refusal == SMTP_STARTED)
@@ -344,6 +345,7 @@ static void on_data(struct session *session)
     while (!session->over &&
            (n = evbuffer_remove(stream_input(session->stream), bytes, sizeof bytes)) > 0)
         smtp_receive(session->smtp, bytes, (size_t)n);
+    session->heard = clock_monotonic();
 }
 
 static void on_stream(void *arg, struct stream *stream, enum stream_event event)
@@ -360,6 +362,7 @@ static void on_stream(void *arg, struct stream *stream, enum stream_event event)
         smtp_secured(session->smtp);
         break;
     case STREAM_DRAINED:
+        session->heard = clock_monotonic();
         if (!session->over && smtp_state(session->smtp) == SMTP_BODY && !session->read_whole)
             send_body(session);
         break;
@@ -494,7 +497,8 @@ bool session_is_to(const struct session *session, const struct conf *conf)
 
 bool session_hangs(const struct session *session, int64_t now, int64_t limit)
 {
-    return session->attempt && now - session->began >= limit;
+    return !session->over && smtp_state(session->smtp) != SMTP_READY && session->began > 0 &&
+           now - session->heard >= limit;
 }
 
 bool session_was_ready(const struct session *session)

@@ -8,6 +8,7 @@
 
 #include <glib.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct pending {
     struct attempt *attempt;
@@ -24,6 +25,7 @@ struct settle {
     uint64_t added, durable;
     struct settle_counts counts;
     bool rang;          /* "rejected", and not yet a second time */
+    bool unmoved;       /* a file that could not be moved still lies in outgoing/ */
     int64_t taken_told; /* monotonic */
     void (*committed)(void *arg);
     void *arg;
@@ -37,9 +39,13 @@ static void write_recipient(struct db *db, const struct attempt *attempt,
     const struct attempt_recipient *r = &attempt->recipients[i];
     if (r->answered && r->verdict == SMTP_PERMANENT)
         ledger_put_recipient(db, attempt->id, r->address, LEDGER_REFUSED, r->reply);
-    else if (r->answered &&
-             (r->verdict == SMTP_TAKEN || (r->verdict == SMTP_ACCEPTED && verdict->accepted_sent)))
+    else if (r->answered && r->verdict == SMTP_TAKEN)
         ledger_put_recipient(db, attempt->id, r->address, LEDGER_SENT, r->reply);
+    else if (r->answered && r->verdict == SMTP_ACCEPTED && verdict->accepted != 0)
+        ledger_put_recipient(db, attempt->id, r->address, verdict->accepted,
+                             verdict->accepted == LEDGER_SENT ? r->reply : verdict->row.reason);
+    else if (verdict->put_off == r->address)
+        ledger_put_recipient(db, attempt->id, r->address, LEDGER_PUT_OFF, verdict->row.reason);
     else if (verdict->refused_rest)
         ledger_put_recipient(db, attempt->id, r->address, LEDGER_REFUSED, verdict->row.reason);
     else if (verdict->goes_on && r->answered && r->verdict == SMTP_TEMPORARY)
@@ -69,11 +75,21 @@ static void write_pending(struct db *db, const struct pending *p)
 
 /* ---- the files ---- */
 
-static void move_failed(const char *id, const char *what, const struct error *err)
+static void move_failed(struct settle *settle, const char *id, const char *what,
+                        const struct error *err)
 {
-    if (err->kind != ERROR_MISSING)
-        LOG(LOG_ALARM, "spool-move-failed", KV("id", id), KV("to", what), KV("error", err->text),
-            KV("meaning", "the ledger has it right; it is tried again at the next scan"));
+    if (err->kind == ERROR_MISSING)
+        return;
+    settle->unmoved = true;
+    LOG(LOG_ALARM, "spool-move-failed", KV("id", id), KV("to", what), KV("error", err->text),
+        KV("meaning", "the ledger has it right; it is tried again within a minute"));
+}
+
+bool settle_left_some(struct settle *settle)
+{
+    bool unmoved = settle->unmoved;
+    settle->unmoved = false;
+    return unmoved;
 }
 
 /* Behind the message, so that none is ever sent without the one it has. */
@@ -81,14 +97,14 @@ static void remove_top(struct settle *settle, const char *id)
 {
     struct error err;
     if (!top_remove(settle->spool, id, &err))
-        move_failed(id, "nowhere", &err);
+        move_failed(settle, id, "nowhere", &err);
 }
 
 static void move_delivered(struct settle *settle, const char *id)
 {
     struct error err;
     if (!spool_remove(settle->spool, SPOOL_OUTGOING, id, &err))
-        move_failed(id, "nowhere", &err);
+        move_failed(settle, id, "nowhere", &err);
     bus_outcome(settle->bus, id, "delivered");
 }
 
@@ -96,6 +112,7 @@ static void move_delivered(struct settle *settle, const char *id)
 static void name_taken(struct settle *settle, const char *id)
 {
     int64_t now = clock_monotonic();
+    settle->unmoved = true;
     if (settle->taken_told > 0 && now - settle->taken_told < CLOCK_MINUTE)
         return;
     settle->taken_told = now;
@@ -112,7 +129,7 @@ static void move_rejected(struct settle *settle, const char *id)
     if (!moved && err.kind == ERROR_TAKEN)
         name_taken(settle, id);
     else if (!moved)
-        move_failed(id, "rejected", &err);
+        move_failed(settle, id, "rejected", &err);
     bus_ring(settle->bus, "rejected", id);
     settle->rang = true;
 }
@@ -124,8 +141,32 @@ void settle_remind(struct settle *settle)
     settle->rang = false;
 }
 
+/* Put there by hand, under the id of one that was delivered. */
+static bool is_another(const struct settle *settle, const char *id)
+{
+    struct error err;
+    struct ledger_row row;
+    struct message_reader *reader = message_open(settle->spool, SPOOL_OUTGOING, id, &err);
+    bool another = false;
+    if (reader && ledger_find(settle->db, id, &row)) {
+        char hash[HASH_TEXT_SIZE];
+        (void)hash_text(message_reader_head(reader)->hash, hash);
+        another = row.hash[0] != '\0' && strcmp(hash, row.hash) != 0;
+    }
+    message_close(reader);
+    return another;
+}
+
 void settle_again(struct settle *settle, const char *id, bool delivered)
 {
+    if (delivered && is_another(settle, id)) {
+        LOG(LOG_ALARM, "spool-name-taken", KV("id", id), KV("from", "outgoing"),
+            KV("to", "rejected"),
+            KV("meaning", "a message of this id has been delivered, and this is another: it goes "
+                          "to badmail/, from where it can be replayed"));
+        move_rejected(settle, id);
+        return;
+    }
     LOG(LOG_NOTE, "settled-again", KV("id", id), KV("state", delivered ? "delivered" : "rejected"));
     if (delivered)
         move_delivered(settle, id);

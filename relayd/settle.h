@@ -37,8 +37,12 @@ bool settle_durable(const struct settle *settle, uint64_t ticket);
  * have rung before anybody listened. For a timer of a second or so. */
 void settle_remind(struct settle *settle);
 
-/* Moves the file of a message that the ledger has as settled. */
+/* Moves the file of a message that the ledger has as settled. Another one under its id goes to
+ * quarantine. */
 void settle_again(struct settle *settle, const char *id, bool delivered);
+
+/* True when a file could not be moved since the last call: a scan finds it again. */
+bool settle_left_some(struct settle *settle);
 
 const struct settle_counts *settle_counts(const struct settle *settle);
 

@@ -78,10 +78,22 @@ static void chunk_slice(struct smtp *smtp, const char *bytes, size_t len)
     smtp->chunk_len += dot_encode(&smtp->encoder, bytes, len, smtp->chunk + smtp->chunk_len);
 }
 
+/* To a server that does not know the command, whatever it offered, it is not the message's fault.
+ */
+static bool knows_chunks(struct smtp *smtp, const struct smtp_reply *reply)
+{
+    bool knows = smtp->refused || reply->code < 500 || reply->code > 504 || reply->code == 501;
+    if (!knows)
+        smtp_fail_session(smtp, reply->code, smtp->text);
+    return knows;
+}
+
 /* The reply to one that was not the last. */
 static void on_chunk(struct smtp *smtp, const struct smtp_reply *reply)
 {
     bool wanted = smtp_wants_body(smtp);
+    if (!knows_chunks(smtp, reply))
+        return;
     smtp->chunks_answered++;
     if (smtp_reply_class(reply) == 3) {
         smtp_fail_session(smtp, reply->code, smtp->text);
@@ -229,6 +241,8 @@ static void on_taker(struct smtp *smtp, const struct smtp_reply *reply)
 static void on_verdict(struct smtp *smtp, const struct smtp_reply *reply)
 {
     bool good = smtp_reply_class(reply) == 2;
+    if (smtp->chunking && !knows_chunks(smtp, reply))
+        return;
     struct smtp_result result = smtp_result_of(smtp, reply, smtp_pending_command(smtp));
     if (smtp->refused)
         result = smtp->result;

@@ -45,6 +45,7 @@ struct smtp {
     bool utf8_left; /* recipients that need it are left out: it is not offered */
     bool refused;   /* by MAIL or BDAT; what follows is only read to keep in step */
     bool chunking;  /* by BDAT */
+    bool used;      /* for a message, on this connection */
     size_t next;    /* recipient to ask about */
     size_t due;     /* recipient whose answer is next */
     size_t asked;   /* RCPTs written; fewer than count when the budget ran out */

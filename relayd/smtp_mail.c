@@ -257,6 +257,13 @@ static void on_data_reply(struct smtp *smtp, const struct smtp_reply *reply)
     smtp_end_transaction(smtp, &result, !smtp->refused || smtp->forwarded);
 }
 
+/* A command in the wrong place is not the message's fault. Behind a MAIL that was refused 503 is as
+ * it should be, and to DATA behind recipients that all were. */
+static bool is_out_of_step(const struct smtp *smtp, int code, size_t command)
+{
+    return code == 503 && !smtp->refused && (command <= smtp->asked || smtp->accepted > 0);
+}
+
 void smtp_on_envelope(struct smtp *smtp, const struct smtp_reply *reply)
 {
     size_t command = smtp->answered;
@@ -264,7 +271,7 @@ void smtp_on_envelope(struct smtp *smtp, const struct smtp_reply *reply)
         smtp_fail_session(smtp, reply->code, "unexpected 3xx reply");
         return;
     }
-    if (command == 0 && reply->code == 503) { /* out of step */
+    if (is_out_of_step(smtp, reply->code, command)) {
         smtp_fail_session(smtp, reply->code, smtp->text);
         return;
     }
@@ -336,12 +343,14 @@ void smtp_begin_envelope(struct smtp *smtp)
     bool offered = smtp_extensions_has(offers, SMTP_EXT_SMTPUTF8);
     smtp->utf8 = needs_utf8 && offered;
     smtp->utf8_left = needs_utf8 && !offered;
-    /* Chunks go out without waiting, so the server has to be one that allows that. In LMTP only 354
-     * shows that the replies behind the last message were as many as its recipients. */
-    smtp->chunking = !smtp->envelope.by_data && !smtp->lmtp &&
+    /* Chunks go out without waiting, so the server has to be one that allows that. Behind another
+     * message, and in LMTP, only 354 shows that no reply was one too many: by BDAT a later one
+     * could be taken for the word on this message. */
+    smtp->chunking = !smtp->envelope.by_data && !smtp->lmtp && !smtp->used &&
                      smtp_extensions_has(offers, SMTP_EXT_CHUNKING) &&
                      smtp_extensions_has(offers, SMTP_EXT_PIPELINING);
     smtp->next = smtp->due = skip_left_out(smtp, 0);
+    smtp->used = true;
     smtp_set_state(smtp, SMTP_ENVELOPE);
     refuse_left_out(smtp);
     pump(smtp);

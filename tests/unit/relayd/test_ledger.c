@@ -73,17 +73,17 @@ static void test_row_is_replaced(void **state)
     assert_int_equal(ledger_count(place.db, LEDGER_DELIVERED), 1);
 }
 
-static bool take_two(void *arg, const char *id, int64_t since, bool lost)
+static bool take_two(void *arg, const char *id, int64_t since)
 {
-    (void)since, (void)lost;
+    (void)since;
     char *text = arg;
     strcat(text, id);
     return strlen(text) < 2;
 }
 
-static bool take_all(void *arg, const char *id, int64_t since, bool lost)
+static bool take_all(void *arg, const char *id, int64_t since)
 {
-    (void)since, (void)lost;
+    (void)since;
     strcat(arg, id);
     return true;
 }
@@ -97,10 +97,10 @@ static void test_due(void **state)
     place_row(&place, "B", LEDGER_DEFERRED, 200);
     place_row(&place, "D", LEDGER_DEFERRED, 400);
     place_row(&place, "E", LEDGER_REJECTED, 1);
-    ledger_each_due(place.db, 300, LONGEST, take_two, ids);
+    ledger_each_due(place.db, true, 300, LONGEST, take_two, ids);
     assert_string_equal(ids, "AB");
     ids[0] = '\0';
-    ledger_each_due(place.db, 300, LONGEST, take_all, ids);
+    ledger_each_due(place.db, true, 300, LONGEST, take_all, ids);
     assert_string_equal(ids, "ABC");
     assert_int_equal(ledger_next_due(place.db, 300), 400);
     assert_int_equal(ledger_next_due(place.db, 400), 0);
@@ -111,10 +111,9 @@ struct due {
     int64_t since;
 };
 
-static bool take_time(void *arg, const char *id, int64_t since, bool lost)
+static bool take_time(void *arg, const char *id, int64_t since)
 {
     struct due *due = arg;
-    (void)lost;
     strcat(due->ids, id);
     due->since = since;
     return true;
@@ -131,10 +130,11 @@ static void test_planned_by_a_clock_that_was_ahead(void **state)
     place_row(&place, "A", LEDGER_DEFERRED, 100);
     place_row(&place, "B", LEDGER_DEFERRED, 200);
     place_row(&place, "H", LEDGER_HELD, 300 + 2 * LONGEST);
-    ledger_each_due(place.db, 300, LONGEST, take_time, &due);
+    ledger_each_due(place.db, true, 300, LONGEST, take_time, &due);
     assert_string_equal(due.ids, "ABF");
     assert_int_equal(due.since, 300);
-    ledger_each_due(place.db, 300, LONGEST, take_two, ids); /* whoever has enough gets no more */
+    ledger_each_due(place.db, true, 300, LONGEST, take_two,
+                    ids); /* whoever has enough gets no more */
     assert_string_equal(ids, "AB");
 }
 
@@ -148,7 +148,7 @@ static void test_retry(void **state)
     assert_true(ledger_retry(place.db, "B", 50));
     assert_false(ledger_retry(place.db, "C", 50));
     assert_false(ledger_retry(place.db, "nobody", 50));
-    ledger_each_due(place.db, 50, LONGEST, take_all, ids);
+    ledger_each_due(place.db, true, 50, LONGEST, take_all, ids);
     assert_string_equal(ids, "B");
     assert_int_equal(ledger_retry_all(place.db, 60), 1); /* B is due already */
 }
@@ -162,7 +162,7 @@ static void test_retry_first(void **state)
     place_row(&place, "B", LEDGER_DEFERRED, 1000);
     place_row(&place, "C", LEDGER_DELIVERED, 1);
     assert_true(ledger_retry_first(place.db, 50));
-    ledger_each_due(place.db, 50, LONGEST, take_all, ids);
+    ledger_each_due(place.db, true, 50, LONGEST, take_all, ids);
     assert_string_equal(ids, "B");
 }
 
@@ -183,7 +183,7 @@ static void test_hold(void **state)
     assert_int_equal(ledger_retry_all(place.db, 1), 0);
     assert_false(ledger_retry_first(place.db, 1));
     assert_int_equal(ledger_next_due(place.db, 1), 0);
-    ledger_each_due(place.db, INT64_MAX / 2, LONGEST, take_all, ids);
+    ledger_each_due(place.db, true, INT64_MAX / 2, LONGEST, take_all, ids);
     assert_string_equal(ids, "");
     assert_int_equal(ledger_prune(place.db, INT64_MAX), 1); /* C */
 

@@ -37,6 +37,7 @@ static struct ledger_row old_row(int number)
         .at = START,
         .next_attempt = START + delay,
         .waited = EXPIRE - NEARLY_OVER - delay,
+        .code = 451,
         .reason = "451 4.7.1 later",
     };
 }
