@@ -383,6 +383,8 @@ void attempt_decide(const struct attempt *attempt, const struct smtp_result *res
         defer(policy, false, tally.excuse ? tally.excuse : result->text, now, verdict);
     else
         all_answered(&tally, result->text, verdict);
+    if (attempt->was_slow && verdict->end == ATTEMPT_DEFERRED)
+        verdict->row.code = 0;
 }
 
 bool attempt_was_lost(const struct attempt *attempt)

@@ -31,6 +31,7 @@ struct attempt {
     size_t refused_before;                  /* settled by earlier attempts, against them */
     char refusal_before[LEDGER_REASON_MAX]; /* a reply that did it */
     bool body_begun;                        /* the server has bytes of the message */
+    bool was_slow;   /* to be answered: put off, it counts as lost, since it may hang again */
     unsigned losses; /* sessions lost over it in a row, without a word about it */
     unsigned backs;  /* sessions that had had enough when it was to be sent */
 };

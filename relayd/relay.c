@@ -18,6 +18,7 @@
 
 #define TICK          (2 * CLOCK_SECOND)
 #define STUCK         CLOCK_MINUTE
+#define SLOW          (10 * CLOCK_SECOND)
 #define SCAN_SHARE    20 /* a scan may take one part in this of the time */
 #define SCAN_WAIT_MAX CLOCK_MINUTE
 #define ROOM_MIN      (UINT64_C(4) << 20)
@@ -74,6 +75,24 @@ static bool has_a_lost_one(const struct session *session)
     return is_up(session) && session_attempt(session) && attempt_was_lost(session_attempt(session));
 }
 
+static bool is_stuck_or_lost(const struct session *session)
+{
+    return is_stuck(session) ||
+           (has_a_lost_one(session) && session_hangs(session, clock_monotonic(), SLOW));
+}
+
+/* Other mail than what was lost with its session is ready. */
+static bool has_others(const struct relay *relay)
+{
+    return queue_ready(relay->queue) > queue_lost(relay->queue);
+}
+
+/* Busy with what may be at fault itself: these keep no probe waiting. */
+static size_t count_aside(const struct relay *relay)
+{
+    return count_by(relay, has_others(relay) ? is_stuck_or_lost : is_stuck);
+}
+
 /* As many as the server has let in, where that is fewer. */
 static size_t sessions_allowed(const struct relay *relay)
 {
@@ -86,7 +105,7 @@ static size_t sessions_allowed(const struct relay *relay)
 static bool may_have_a_lost_one(const struct relay *relay)
 {
     size_t sessions = sessions_allowed(relay);
-    if (route_in_trouble(&relay->route) && queue_ready(relay->queue) > queue_lost(relay->queue))
+    if (route_in_trouble(&relay->route) && has_others(relay))
         return false;
     return sessions == 1 || count_by(relay, has_a_lost_one) + 1 < sessions;
 }
@@ -103,8 +122,7 @@ static bool may_give(struct relay *relay)
     if (relay->d->stopping || !route_may_send(&relay->route, clock_monotonic()) ||
         lacks_room(relay))
         return false;
-    return !route_in_trouble(&relay->route) ||
-           count_by(relay, is_busy) == count_by(relay, is_stuck);
+    return !route_in_trouble(&relay->route) || count_by(relay, is_busy) == count_aside(relay);
 }
 
 /* The message is for a new session. */
@@ -183,6 +201,7 @@ static void on_result(void *arg, struct session *session, struct attempt *attemp
                       const struct smtp_result *result)
 {
     struct relay *relay = arg;
+    attempt->was_slow = session_took(session) >= STUCK;
     if (judge_has_had_enough(session, attempt, result, (unsigned)relay->d->conf->relay.sessions)) {
         put_back(relay, session, attempt);
         return;
@@ -298,7 +317,7 @@ static void open_sessions(struct relay *relay)
     size_t sessions = (size_t)relay->d->conf->relay.sessions;
     size_t limit = route_limit(&relay->route, clock_monotonic(), sessions);
     if (route_in_trouble(&relay->route) && limit > 0)
-        limit = MIN(limit + count_by(relay, is_stuck), sessions);
+        limit = MIN(limit + count_aside(relay), sessions);
     if (up == 0)
         relay->proven = false; /* the password may have changed since */
     /* Those that are not busy will take from the queue as soon as they are up. */

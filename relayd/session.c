@@ -495,6 +495,11 @@ bool session_is_to(const struct session *session, const struct conf *conf)
            session->conf->relay.port == conf->relay.port;
 }
 
+int64_t session_took(const struct session *session)
+{
+    return clock_monotonic() - session->began;
+}
+
 bool session_hangs(const struct session *session, int64_t now, int64_t limit)
 {
     return !session->over && smtp_state(session->smtp) != SMTP_READY && session->began > 0 &&

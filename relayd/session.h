@@ -50,6 +50,8 @@ bool session_idle(const struct session *session); /* ready and without a message
 const struct attempt *session_attempt(const struct session *session); /* NULL: no message */
 /* Its server, as the configuration names it now. */
 bool session_is_to(const struct session *session, const struct conf *conf);
+/* How long the message has been under way, ms, for `result`. */
+int64_t session_took(const struct session *session);
 /* Over or behind a message the server has been silent for so long, and has taken none of it: it may
  * be that nothing comes any more. */
 bool session_hangs(const struct session *session, int64_t now, int64_t limit);
