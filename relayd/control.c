@@ -1,6 +1,7 @@
 /* What popferryctl and the other daemons may ask. Promises: an answer stays within one message of
- * the bus, whatever the queue's length; asking changes nothing but by `retry`; what is true only in
- * memory (in flight, connections) is told only by a running daemon. */
+ * the bus, whatever the queue's length; asking changes nothing but by `retry`, save that what waits
+ * for room goes on when `status` finds it; what is true only in memory (in flight, connections) is
+ * told only by a running daemon. */
 #include "relayd/control.h"
 
 #include "lib/clock.h"
@@ -74,7 +75,7 @@ static json_t *answer_status(struct daemon *d, const json_t *request)
     (void)json_object_set_new(status, "error",
                               relay->route.error[0] != '\0' ? json_string(relay->route.error)
                                                             : json_null());
-    const char *held = room_problem(&relay->room);
+    const char *held = relay_holding_off(relay);
     (void)json_object_set_new(status, "holding_off", held ? json_string(held) : json_null());
     add_counts(relay, status);
     return bus_ok(status);
