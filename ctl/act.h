@@ -4,6 +4,8 @@
 
 #include "ctl/call.h"
 
+#define ACT_IDS 200 /* a request: relayd takes no more */
+
 struct act {
     const char *daemon, *cmd;
     const json_t *more; /* further fields of each request, or NULL */

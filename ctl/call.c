@@ -48,7 +48,9 @@ static bool judge(const struct ctl *ctl, const char *daemon, const json_t *reply
                            call_how_to_start(ctl, daemon, start, sizeof start));
     if (text[0] == '\0')
         text = "it failed, and did not say why";
-    return problem_set(problem, strcmp(code, "usage") == 0 ? CTL_USAGE : CTL_FAILED, "%s", text);
+    (void)problem_set(problem, strcmp(code, "usage") == 0 ? CTL_USAGE : CTL_FAILED, "%s", text);
+    problem->not_found = strcmp(code, "notfound") == 0;
+    return false;
 }
 
 static json_t *ask_once(const struct ctl *ctl, const char *daemon, const json_t *request,

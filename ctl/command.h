@@ -36,6 +36,7 @@ extern const struct command commands[]; /* commands.c */
 /* Why a command cannot go on. */
 struct problem {
     int exit_code;
+    bool not_found; /* the daemon that was asked has answered: it has no such thing */
     char text[640];
 };
 /* Fills in problem and returns false. */

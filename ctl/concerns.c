@@ -58,7 +58,7 @@ static void daemon_concerns(struct concerns *concerns, const json_t *status)
             continue;
         }
         concern(concerns, "%s: start it by its supervisor, or with", error);
-        advice(concerns, "%s", start);
+        advice(concerns, "%s      # if it ends again, its log says why", start);
     }
 }
 
@@ -118,6 +118,25 @@ static void room_concerns(struct concerns *concerns, const json_t *daemon, const
     concern(concerns, "nothing is %s: %s", what, held);
     advice(concerns, "df %s      # once there is room, it goes on by itself",
            concerns->ctl->conf->state_dir);
+}
+
+/* Its words say what it waits for; where that is not a disk, it is the queue that grows. Told: that
+ * the SMTP server takes nothing, and why, is said already. */
+static void fetch_concerns(struct concerns *concerns, const json_t *fetcherd, bool told)
+{
+    const struct conf *conf = concerns->ctl->conf;
+    const char *held = field_text(fetcherd, "holding_off");
+    const char *dir = strstr(held, "state-dir") != NULL      ? conf->state_dir
+                      : strstr(held, "spool's disk") != NULL ? conf->spool_dir
+                                                             : NULL;
+    if (held[0] == '\0' || (told && dir == NULL))
+        return;
+    concern(concerns, "nothing is fetched: %s", held);
+    if (dir != NULL)
+        advice(concerns, "df %s      # once there is room, it goes on by itself", dir);
+    else
+        advice(concerns, "%s queue      # once less of it waits, fetching goes on by itself",
+               concerns->ctl->self);
 }
 
 /* Half of its time is over; most messages take it a small part of that. */
@@ -241,6 +260,8 @@ int concerns_print(const struct ctl *ctl, const json_t *status)
     bool told = relay_concerns(&concerns, relayd);
     queue_concerns(&concerns, relayd, told);
     hanging_concerns(&concerns, relayd);
+    bool open = told && strcmp(field_text(relayd, "circuit"), "open") == 0;
+    fetch_concerns(&concerns, json_object_get(status, "fetcherd"), open);
     room_concerns(&concerns, relayd, "sent");
     room_concerns(&concerns, hygiene, "judged or taken from pickup/");
     filter_concerns(&concerns, hygiene);

@@ -85,7 +85,7 @@ static json_t *ask_page(void *arg, json_t *request, struct problem *problem)
 int listing_run(const struct ctl *ctl, const struct listing *listing, json_t *request,
                 const struct order *order, const struct args *args)
 {
-    struct problem problem;
+    struct problem problem, then_problem;
     struct walk walk = {.ctl = ctl,
                         .listing = listing,
                         .daemon = listing->daemon,
@@ -96,15 +96,17 @@ int listing_run(const struct ctl *ctl, const struct listing *listing, json_t *re
     bool ok = order == NULL
                   ? call_pages(ask_page, &walk, request, take, &walk, &problem)
                   : order_pages(ask_page, &walk, request, order, ORDER_MOST, take, &walk, &problem);
-    bool first = ok;
-    if (ok && listing->then_daemon != NULL) {
+    bool then_ok = true;
+    if (listing->then_daemon != NULL) { /* what one can't tell does not hide what the other can */
         walk.daemon = listing->then_daemon;
-        ok = call_pages(ask_page, &walk, call_request(listing->then_cmd), take, &walk, &problem);
+        then_ok = call_pages(ask_page, &walk, call_request(listing->then_cmd), take, &walk,
+                             &then_problem);
     }
-    if (first) /* what there is of it */
+    if (walk.seen > 0 || (ok && then_ok)) /* that there is nothing is known only from both */
         print_end(&walk);
     table_free(walk.table);
-    return ok ? CTL_DONE : problem_report(&problem);
+    int then_code = then_ok ? CTL_DONE : problem_report(&then_problem);
+    return ok ? then_code : problem_report(&problem);
 }
 
 json_t *listing_ids(char *const *words, int count, struct problem *problem)

@@ -13,7 +13,8 @@ struct listing {
     const struct table_column *columns;
     void (*add_row)(struct table *table, const json_t *item, int64_t now);
     const char *none; /* said when there is no item */
-    /* Whose items come behind these, and by which request; NULL: nobody's. */
+    /* Whose items come behind these, and by which request; NULL: nobody's. When one of the two
+     * fails, what the other has is printed all the same. */
     const char *then_daemon, *then_cmd;
 };
 /* Asks and prints, heeding --all; the exit code. Takes over request. Order NULL: as they come. */

@@ -8,6 +8,7 @@
 static void problem_fill(struct problem *problem, int exit_code, const char *fmt, va_list ap)
 {
     problem->exit_code = exit_code;
+    problem->not_found = false;
     (void)vsnprintf(problem->text, sizeof problem->text, fmt, ap);
 }
 

@@ -6,8 +6,6 @@
 #include "lib/clock.h"
 #include <string.h>
 
-#define IDS_A_REQUEST 200 /* relayd takes no more */
-
 static const char *next_attempt(const json_t *item, int64_t now, char buf[static PRINT_SHORT])
 {
     if (strcmp(field_text(item, "state"), "held") == 0)
@@ -97,26 +95,33 @@ static void print_details(const struct screen *screen, const json_t *item)
     }
 }
 
-static json_t *show(const struct ctl *ctl, const char *daemon, const char *cmd, const json_t *ids,
+static json_t *show(const struct ctl *ctl, const char *daemon, const char *cmd, json_t *id,
                     struct problem *problem)
 {
     json_t *request = call_request(cmd);
-    json_object_set(request, "id", json_array_get(ids, 0));
+    json_object_set(request, "id", id);
     return call_daemon(ctl, daemon, request, CALL_ANYHOW, problem);
+}
+
+/* That it is nowhere is known only when both have said so. */
+static int report_not_shown(const struct problem *relayd, const struct problem *hygiene)
+{
+    int code = hygiene->not_found ? CTL_DONE : problem_report(hygiene);
+    return relayd->not_found && code != CTL_DONE ? code : problem_report(relayd);
 }
 
 int queue_show(struct ctl *ctl, const struct args *args)
 {
-    struct problem problem, other;
-    json_t *ids = listing_ids(args->words, 1, &problem);
+    struct problem relayd, hygiene;
+    json_t *ids = listing_ids(args->words, 1, &relayd);
     if (ids == NULL)
-        return problem_report(&problem);
-    json_t *reply = show(ctl, "relayd", "queue.show", ids, &problem);
+        return problem_report(&relayd);
+    json_t *reply = show(ctl, "relayd", "queue.show", json_array_get(ids, 0), &relayd);
     if (reply == NULL)
-        reply = show(ctl, "hygiene", "waiting.show", ids, &other);
+        reply = show(ctl, "hygiene", "waiting.show", json_array_get(ids, 0), &hygiene);
     json_decref(ids);
     if (reply == NULL)
-        return problem_report(&problem);
+        return report_not_shown(&relayd, &hygiene);
     const json_t *item = json_object_get(reply, "item");
     if (ctl->json)
         print_json(item);
@@ -136,6 +141,31 @@ static void print_acted(FILE *out, const char *done, const json_t *all)
     }
 }
 
+/* What relayd does not know may wait at hygiene: then that is why. Each is looked for, until
+ * hygiene fails. */
+static void explain_failed(const struct ctl *ctl, json_t *all)
+{
+    const char *id;
+    json_t *why, *failed = json_object_get(all, "failed");
+    struct problem problem = {.not_found = true};
+    void *next;
+    json_object_foreach_safe(failed, next, id, why)
+    {
+        json_t *name = json_string(id);
+        json_t *found = show(ctl, "hygiene", "waiting.show", name, &problem);
+        if (found != NULL)
+            json_object_set_new(failed, id,
+                                json_string("it waits for a filter's verdict; only what is in "
+                                            "outgoing/ can be held"));
+        json_decref(name);
+        json_decref(found);
+        if (found == NULL && !problem.not_found) {
+            (void)problem_report(&problem);
+            break;
+        }
+    }
+}
+
 static int act_and_tell(const struct ctl *ctl, const struct args *args, const char *cmd,
                         const char *done)
 {
@@ -144,8 +174,9 @@ static int act_and_tell(const struct ctl *ctl, const struct args *args, const ch
     if (ids == NULL)
         return problem_report(&problem);
     json_t *all = json_pack("{s:[], s:{}}", done, "failed");
-    const struct act act = {.daemon = "relayd", .cmd = cmd, .most = IDS_A_REQUEST};
+    const struct act act = {.daemon = "relayd", .cmd = cmd, .most = ACT_IDS};
     bool ok = act_on_ids(ctl, &act, ids, all, &problem);
+    explain_failed(ctl, all);
     json_object_del(all, "ok"); /* of each reply: the exit code says it */
     if (ctl->json)
         print_json(all);
@@ -167,72 +198,4 @@ int queue_hold(struct ctl *ctl, const struct args *args)
 int queue_release(struct ctl *ctl, const struct args *args)
 {
     return act_and_tell(ctl, args, "queue.release", "released");
-}
-
-/* Of these ids, how many that one had goes to count. The rest, which it does not know, come back.
- */
-static json_t *retry_ids(const struct ctl *ctl, const char *daemon, const json_t *ids,
-                         json_int_t *count, struct problem *problem)
-{
-    const struct act act = {.daemon = daemon, .cmd = "retry", .most = IDS_A_REQUEST};
-    json_t *all = json_object();
-    bool ok = act_on_ids(ctl, &act, ids, all, problem);
-    json_t *others = json_incref(json_object_get(all, "others"));
-    *count += field_int(all, "count");
-    json_decref(all);
-    if (!ok)
-        json_decref(others);
-    return !ok ? NULL : others != NULL ? others : json_array();
-}
-
-/* What waits for a filter is hygiene's, and what waits for the SMTP server relayd's. */
-static bool retry_some(const struct ctl *ctl, const struct args *args, json_int_t *count,
-                       struct problem *problem)
-{
-    json_t *ids = listing_ids(args->words, args->count, problem);
-    json_t *queued = ids != NULL ? retry_ids(ctl, "hygiene", ids, count, problem) : NULL;
-    json_t *rest = queued == NULL || json_array_size(queued) == 0
-                       ? json_incref(queued)
-                       : retry_ids(ctl, "relayd", queued, count, problem);
-    bool ok = rest != NULL;
-    json_decref(rest);
-    json_decref(queued);
-    json_decref(ids);
-    return ok;
-}
-
-static bool retry_all(const struct ctl *ctl, const char *daemon, json_int_t *count,
-                      struct problem *problem)
-{
-    json_t *request = call_request("retry");
-    json_object_set_new(request, "all", json_true());
-    json_t *reply = call_daemon(ctl, daemon, request, CALL_ANYHOW, problem);
-    if (reply == NULL)
-        return false;
-    *count += field_int(reply, "count");
-    json_decref(reply);
-    return true;
-}
-
-int queue_retry(struct ctl *ctl, const struct args *args)
-{
-    struct problem problem;
-    json_int_t count = 0;
-    bool ok;
-    if (args->value[OPTION_ALL] != NULL && args->count > 0)
-        return command_fail(CTL_USAGE, "give ids or --all, not both");
-    if (args->count == 0)
-        ok = retry_all(ctl, "relayd", &count, &problem) &&
-             retry_all(ctl, "hygiene", &count, &problem);
-    else
-        ok = retry_some(ctl, args, &count, &problem);
-    if (!ok)
-        return problem_report(&problem);
-    json_t *answer = json_pack("{s:b, s:I}", "ok", true, "count", count);
-    if (ctl->json)
-        print_json(answer);
-    else
-        fprintf(ctl->screen.out, "%lld to be tried again now\n", (long long)count);
-    json_decref(answer);
-    return CTL_DONE;
 }

@@ -34,7 +34,7 @@ static json_t *answer_status(struct daemon *d, const json_t *request)
     (void)json_object_set_new(status, "spool", counts);
     (void)json_object_set_new(status, "held", json_integer(ledger_held_count(d->db)));
     (void)json_object_set_new(status, "waiting", json_integer(ledger_waiting_count(d->db)));
-    const char *off = room_problem(&self(d)->room);
+    const char *off = hygiene_lacks_room(self(d)) ? room_problem(&self(d)->room) : NULL;
     (void)json_object_set_new(status, "holding_off", off != NULL ? json_string(off) : json_null());
     if (self(d)->judge != NULL)
         judge_status(self(d)->judge, status);

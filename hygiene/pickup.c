@@ -44,13 +44,14 @@ static int outgoing_fd(const struct pickup *p)
 
 /* --- 1, 2: claim --- */
 
-/* What waits here is known by its id alone, and what waits in pickup/ by nothing. */
+/* What waits here is known by its id alone, and what waits in pickup/ by nothing. Without room it
+ * is not even looked for: it is as good as any other drop, and must not be told as left alone. */
 static void pause_or_resume(struct pickup *p)
 {
     size_t waiting = copies_waiting(p->copies);
     if (p->watch == NULL)
         return;
-    if (waiting >= WAITING_MAX)
+    if (waiting >= WAITING_MAX || p->h->d->stopping || (p->h->room.low && hygiene_lacks_room(p->h)))
         pickup_watch_pause(p->watch);
     else if (waiting < WAITING_MAX / 2)
         pickup_watch_resume(p->watch);
@@ -109,12 +110,13 @@ static void forget_failed(struct pickup *p, const struct pickup_claim *claims, s
 static void on_found(void *arg, struct pickup_claim *claims, size_t n)
 {
     struct pickup *p = arg;
-    bool failed = false, low = hygiene_lacks_room(p->h);
-    if (!low)
-        claim_rows(p, SPOOL_PICKUP, claims, n, NULL);
-    for (size_t i = 0; low && i < n; i++)
-        claims[i].failed = ENOSPC;
-    for (size_t i = 0; !low && i < n; i++) {
+    bool failed = false;
+    if (hygiene_lacks_room(p->h)) {
+        pause_or_resume(p);
+        return;
+    }
+    claim_rows(p, SPOOL_PICKUP, claims, n, NULL);
+    for (size_t i = 0; i < n; i++) {
         claims[i].failed = take_file(p, SPOOL_PICKUP, &claims[i]);
         failed = failed || claims[i].failed != 0;
     }
@@ -292,6 +294,7 @@ static void on_round(evutil_socket_t fd, short what, void *arg)
     }
     for (char *each; (each = g_queue_pop_head(&due)) != NULL; g_free(each))
         recover_drop(p, each);
+    pause_or_resume(p); /* there may be room again, and no mail that would have it looked for */
 }
 
 /* --- start and end --- */

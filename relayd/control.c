@@ -1,6 +1,7 @@
 /* What popferryctl and the other daemons may ask. Promises: an answer stays within one message of
- * the bus, whatever the queue's length; asking changes nothing but by `retry`; what is true only in
- * memory (in flight, connections) is told only by a running daemon. */
+ * the bus, whatever the queue's length; asking changes nothing but by `retry`, save that what waits
+ * for room goes on when `status` finds it; what is true only in memory (in flight, connections) is
+ * told only by a running daemon. */
 #include "relayd/control.h"
 
 #include "lib/clock.h"
@@ -74,7 +75,7 @@ static json_t *answer_status(struct daemon *d, const json_t *request)
     (void)json_object_set_new(status, "error",
                               relay->route.error[0] != '\0' ? json_string(relay->route.error)
                                                             : json_null());
-    const char *held = room_problem(&relay->room);
+    const char *held = relay_holding_off(relay);
     (void)json_object_set_new(status, "holding_off", held ? json_string(held) : json_null());
     add_counts(relay, status);
     return bus_ok(status);
@@ -211,40 +212,50 @@ static json_t *check_ids(const json_t *request, const json_t **ids)
     return NULL;
 }
 
+static uint64_t retry_all(const struct relay *relay)
+{
+    uint64_t count = ledger_retry_all(relay->d->db, clock_now());
+    if (relay->queue) /* fresh mail that waits for the server */
+        count += queue_ready(relay->queue);
+    return count;
+}
+
+/* What it can't do is told of each, like hygiene's; the others are retried all the same. */
+static uint64_t retry_ids(const struct relay *relay, const json_t *ids, json_t *others,
+                          json_t *failed)
+{
+    uint64_t count = 0;
+    int64_t now = clock_now();
+    ledger_begin(relay->d->db);
+    for (size_t i = 0; i < json_array_size(ids); i++) {
+        const char *id = json_string_value(json_array_get(ids, i));
+        if (ledger_state(relay->d->db, id) == LEDGER_HELD)
+            (void)json_object_set_new(failed, id,
+                                      json_sprintf("it is held: popferryctl queue release %s", id));
+        else if (ledger_retry(relay->d->db, id, now) ||
+                 spool_find(relay->spool, id) == SPOOL_OUTGOING)
+            count++;
+        else
+            (void)json_array_append(others, json_array_get(ids, i));
+    }
+    ledger_commit(relay->d->db);
+    return count;
+}
+
 static json_t *answer_retry(struct daemon *d, const json_t *request)
 {
     struct relay *relay = d->state;
     const json_t *ids = NULL;
-    uint64_t count = 0;
-    int64_t now = clock_now();
-    const char *unknown = NULL, *held = NULL;
-    if (json_is_true(json_object_get(request, "all"))) {
-        count = ledger_retry_all(d->db, now);
-        if (relay->queue) /* fresh mail that waits for the server */
-            count += queue_ready(relay->queue);
-    } else {
-        json_t *problem = check_ids(request, &ids);
-        if (problem)
-            return problem;
-        ledger_begin(d->db);
-        for (size_t i = 0; i < json_array_size(ids); i++) {
-            const char *id = json_string_value(json_array_get(ids, i));
-            if (ledger_state(d->db, id) == LEDGER_HELD)
-                held = id;
-            else if (ledger_retry(d->db, id, now) || spool_find(relay->spool, id) == SPOOL_OUTGOING)
-                count++;
-            else
-                unknown = id;
-        }
-        ledger_commit(d->db);
-    }
+    bool all = json_is_true(json_object_get(request, "all"));
+    json_t *problem = all ? NULL : check_ids(request, &ids);
+    if (problem)
+        return problem;
+    json_t *others = json_array(), *failed = json_object();
+    uint64_t count = all ? retry_all(relay) : retry_ids(relay, ids, others, failed);
     route_retry(&relay->route);
     relay_work(relay);
-    if (unknown)
-        return bus_error("notfound", "no message %s in the queue", unknown);
-    if (held)
-        return bus_error("failed", "message %s is held: popferryctl queue release %s", held, held);
-    return bus_ok(json_pack("{s:I}", "count", (json_int_t)count));
+    return bus_ok(json_pack("{s:I, s:o, s:o}", "count", (json_int_t)count, "others", others,
+                            "failed", failed));
 }
 
 /* ---- hold and release ---- */

@@ -556,6 +556,16 @@ size_t relay_hanging(const struct relay *relay)
     return count_by(relay, is_stuck);
 }
 
+const char *relay_holding_off(struct relay *relay)
+{
+    bool was = relay->room.low;
+    if (lacks_room(relay))
+        return room_problem(&relay->room);
+    if (was)
+        relay_work(relay);
+    return NULL;
+}
+
 void relay_stop(struct relay *relay)
 {
     end_sessions(relay);

@@ -1,14 +1,17 @@
 """Any one daemon down: the others work on, and catch up when it is back."""
 
+import json
 import signal
 import subprocess
 import time
 
 import pytest
 
-from tests.harness.mail import assert_same, simple
-from tests.harness.popferry import BIN, DAEMONS, EXIT_DOWN, EXIT_OK, sleep
+from tests.harness.mail import assert_same, normalised, simple
+from tests.harness.popferry import BIN, DAEMONS, EXIT_DOWN, EXIT_FAILED, EXIT_OK, sleep
 from tests.harness.process import wait_for
+from tests.harness.scripted import ScriptedPop3
+from tests.harness.scripted_daemon import ScriptedDaemon
 
 
 @pytest.mark.parametrize("name", DAEMONS)
@@ -170,3 +173,101 @@ def test_second_instance_is_refused(ferry):
         assert done.returncode not in (0, 2), name
         assert done.stderr.strip(), name
     assert all(ferry.status()[name]["up"] for name in DAEMONS)
+
+
+# --- one that fails does not stand in the way of the other ---
+
+NOBODY = "01JD0VSM7N4C2T8RZ5K3W9XQHB"
+
+
+def failing(_):
+    return {"ok": False, "code": "failed", "error": "the ledger is damaged"}
+
+
+@pytest.fixture
+def two_waiting(make_ferry, smtp):
+    """For a filter that is down; relayd is not started."""
+    ferry = make_ferry(smtp.port, hygiene={"rspamd": "127.0.0.1:9"}, start=False)
+    ferry.start("fetcherd", "hygiene")
+    with ScriptedPop3([normalised(simple(each)) for each in ("one", "two")]) as pop3:
+        ferry.add_account("two", pop3.port, "user", "secret", "two@corp.example")
+        ferry.fetch("two")
+        wait_for(lambda: ferry.status()["hygiene"]["waiting"] == 2, what="two to wait for the filter")
+        yield ferry
+
+
+def test_queue_with_relayd_failing(two_waiting):
+    ferry = two_waiting
+    with ScriptedDaemon(ferry, "relayd", failing):
+        code, out, said = ferry.ctl("queue", "--json")
+        ids = [one["id"] for one in json.loads(out)]
+        assert code == EXIT_FAILED and len(ids) == 2 and "the ledger is damaged" in said
+        code, out, said = ferry.ctl("queue")
+        assert code == EXIT_FAILED and all(id in out for id in ids) and "the ledger is damaged" in said
+        assert ferry.ctl_json("queue", "show", ids[0])["state"] == "waiting"
+        code, out, said = ferry.ctl("queue", "show", NOBODY)
+        assert code == EXIT_FAILED and "the ledger is damaged" in said
+        code, out, said = ferry.ctl("retry", "--all")
+        assert code == EXIT_FAILED and out.startswith("2 to be tried") and "damaged" in said
+        assert ferry.ctl("retry", ids[0])[0] == EXIT_OK, "relayd need not be asked"
+
+
+def test_queue_with_hygiene_failing(make_ferry):
+    """relayd has one of two ids, and lists nothing."""
+    ferry = make_ferry(25, start=False)
+    known = NOBODY[:-1] + "C"
+
+    def relayd(request):
+        if request["cmd"] == "queue.show":
+            return {"ok": False, "code": "notfound", "error": f"no message {NOBODY} in the queue"}
+        if request["cmd"] == "queue.list":
+            return {"ok": True, "items": [], "total": 0}
+        others = [id for id in request.get("ids", []) if id != known]
+        return {"ok": True, "count": 1, "others": others, "failed": {}}
+
+    with ScriptedDaemon(ferry, "relayd", relayd), ScriptedDaemon(ferry, "hygiene", failing):
+        for words in (["queue"], ["queue", "--json"]):
+            code, out, said = ferry.ctl(*words)
+            assert (code, out) == (EXIT_FAILED, "") and "the ledger is damaged" in said
+        code, _, said = ferry.ctl("queue", "show", NOBODY)
+        assert code == EXIT_FAILED and "damaged" in said and "no message" not in said
+        code, out, said = ferry.ctl("retry", known, NOBODY)
+        assert code == EXIT_FAILED and out.startswith("1 to be tried") and "damaged" in said
+        assert f"{NOBODY}: it is not in outgoing/, and hygiene can't be asked" in said
+        code, out, said = ferry.ctl("retry", "--all")
+        assert code == EXIT_FAILED and out.startswith("1 to be tried") and "damaged" in said
+
+
+@pytest.mark.parametrize("hangs", ["hygiene", "relayd"])
+def test_retry_and_queue_with_one_that_hangs(two_waiting, hangs):
+    ferry = two_waiting
+    ferry.start("relayd")
+    ids = [one["id"] for one in ferry.queue()]
+    process = ferry.processes[hangs]
+    process.signal(signal.SIGSTOP)
+    try:
+        code, out, said = ferry.ctl("queue", timeout=60)
+        assert code == EXIT_DOWN and hangs in said
+        assert "empty" not in out and all((id in out) == (hangs == "relayd") for id in ids)
+        code, out, said = ferry.ctl("retry", "--all", timeout=60)
+        assert code == EXIT_DOWN and hangs in said
+        assert out == ("2 to be tried again now\n" if hangs == "relayd" else "")
+    finally:
+        process.signal(signal.SIGCONT)
+
+
+def test_what_waits_for_a_filter_and_what_is_nowhere(two_waiting):
+    ferry = two_waiting
+    ferry.start("relayd")
+    ids = [one["id"] for one in ferry.queue()]
+    for words in ("hold", "release"):
+        code, _, said = ferry.ctl("queue", words, ids[0])
+        assert code == EXIT_FAILED and f"{ids[0]}: it waits for a filter's verdict" in said
+    code, _, said = ferry.ctl("queue", "hold", NOBODY)
+    assert code == EXIT_FAILED and "not in the queue" in said
+    code, out, said = ferry.ctl("retry", ids[0], NOBODY)
+    assert code == EXIT_FAILED and out == "1 to be tried again now\n"
+    assert f"{NOBODY}: it is not in the queue" in said and ids[0] not in said
+    code, out, _ = ferry.ctl("retry", NOBODY, "--json")
+    assert code == EXIT_FAILED
+    assert json.loads(out) == {"ok": False, "count": 0, "failed": {NOBODY: "it is not in the queue"}}

@@ -37,6 +37,7 @@ def test_it_stays_and_goes_on(make_ferry, left):
             assert ferry.running("hygiene")
             assert "disk of state-dir is nearly full" in ferry.status()["hygiene"]["holding_off"]
             assert ferry.counts()["pickup"] == COUNT
+            assert ferry.status()["hygiene"]["pickup"]["left"] == [], "told once, by what is full"
             filler.unlink()
             ferry.start("relayd")
             wait_for(lambda: len(smtp.accepted) == COUNT, 30, "all to be sent")
@@ -65,3 +66,23 @@ def test_fetched_mail_waits_in_incoming(make_ferry, pop3):
             assert ferry.counts()["incoming"] == COUNT
             filler.unlink()
             wait_for(lambda: ferry.counts()["outgoing"] == COUNT, 20, "all to be judged")
+
+
+def test_it_goes_on_without_mail(make_ferry):
+    """What it held off for is gone, and nothing else comes; whether anybody asks or not."""
+    with ScriptedSmtp() as smtp:
+        ferry = make_ferry(smtp.port, start=False)
+        with small_disk(ferry) as filler:
+            ferry.start("hygiene")
+            fill(filler, 0)
+            drop(ferry, 1)
+            wait_for(lambda: ferry.events("hygiene", "holding-off"), what="it to hold off")
+            (ferry.spool / "pickup" / "m1.eml").unlink()
+            filler.unlink()
+            wait_for(lambda: ferry.events("hygiene", "judging-again"), 10, "it to go on")
+            fill(filler, 0)
+            sleep(1.1)  # it looks once a second
+            assert "disk of state-dir is nearly full" in ferry.status()["hygiene"]["holding_off"]
+            filler.unlink()
+            sleep(1.1)
+            assert ferry.status()["hygiene"]["holding_off"] is None

@@ -39,6 +39,18 @@ CASES = {
         {"hygiene": {"holding_off": FULL}},
         [f"! nothing is judged or taken from pickup/: {FULL}", "df "],
     ),
+    "no room to fetch, in state-dir": (
+        {"fetcherd": {"holding_off": FULL}},
+        [f"! nothing is fetched: {FULL}", "df STATE"],
+    ),
+    "no room to fetch, in the spool": (
+        {"fetcherd": {"holding_off": "the spool's disk is nearly full"}},
+        ["! nothing is fetched: the spool's disk is nearly full", "df SPOOL"],
+    ),
+    "fetching waits for the queue": (
+        {"fetcherd": {"holding_off": "much mail waits for a content filter"}},
+        ["! nothing is fetched: much mail waits for a content filter", "queue"],
+    ),
     "held": (
         {"relayd": {"queue": {"held": 2, "deferred": 0}}},
         ["! 2 messages are held back by hand", "queue release ID"],
@@ -62,15 +74,40 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_what_is_told(make_ferry, case):
-    differing, told = CASES[case]
-    ferry = make_ferry(25, start=False)
+@contextlib.contextmanager
+def answering(ferry, differing):
     with contextlib.ExitStack() as stack:
         for name, well in WELL.items():
             reply = {"ok": True, "up": True, "since": 0} | well | differing.get(name, {})
             stack.enter_context(ScriptedDaemon(ferry, name, lambda _, reply=reply: reply))
+        yield
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_told(make_ferry, case):
+    differing, told = CASES[case]
+    ferry = make_ferry(25, start=False)
+    with answering(ferry, differing):
         text = ferry.ctl_ok("status")
     for words in told:
-        assert words in text
+        assert words.replace("STATE", str(ferry.state)).replace("SPOOL", str(ferry.spool)) in text
     assert text.count("All is well.") == ("! " not in text)
+
+
+def test_fetching_waits_for_the_server(make_ferry):
+    """That is told once: by what the server said."""
+    ferry = make_ferry(25, start=False)
+    differing = {
+        "fetcherd": {"holding_off": "the SMTP server does not take mail at present"},
+        "relayd": {"circuit": "open", "error": "connection refused"},
+    }
+    with answering(ferry, differing):
+        text = ferry.ctl_ok("status")
+    assert "does not take mail: connection refused" in text
+    assert "nothing is fetched" not in text
+
+
+def test_one_that_does_not_run(make_ferry):
+    """Where to look when it does not help to start it."""
+    text = make_ferry(25, start=False).ctl_ok("status")
+    assert text.count("# if it ends again, its log says why") == len(WELL)
