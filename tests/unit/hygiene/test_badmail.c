@@ -159,20 +159,25 @@ static void what_can_not_be_removed_stays_held(void **state)
 {
     struct fixture *f = *state;
     struct error err;
-    char id[ID_SIZE], name[SPOOL_NAME_SIZE];
+    char id[ID_SIZE], name[SPOOL_NAME_SIZE], within[SPOOL_NAME_SIZE + 8];
+    int dir = spool_fd(f->h.spool, SPOOL_BADMAIL);
     held(f, SPOOL_BADMAIL, id);
     assert_true(spool_remove(f->h.spool, SPOOL_BADMAIL, id, &err));
-    assert_int_equal(/* unlink(2) will refuse it */
-                     mkdirat(spool_fd(f->h.spool, SPOOL_BADMAIL), spool_name(name, id, "eml"),
-                             0700),
-                     0);
+    assert_int_equal(mkdirat(dir, spool_name(name, id, "eml"), 0700), 0);
+    (void)snprintf(within, sizeof within, "%s/x", name);
+    assert_int_equal(mkdirat(dir, within, 0700), 0);
     json_t *reply = ask(f, "badmail.delete", json_pack("{s:[s]}", "ids", id));
     const char *why = json_string_value(json_object_get(json_object_get(reply, "failed"), id));
     assert_non_null(why);
+    assert_non_null(strstr(why, "not empty: rm -r /"));
     assert_non_null(strstr(why, "it stays in quarantine"));
     assert_int_equal(json_array_size(json_object_get(reply, "deleted")), 0);
     json_decref(reply);
     assert_int_equal(state_of(f, id), BADMAIL_HELD);
+    assert_int_equal(unlinkat(dir, within, AT_REMOVEDIR), 0);
+    json_decref(ask(f, "badmail.delete", json_pack("{s:[s]}", "ids", id)));
+    assert_int_equal(state_of(f, id), BADMAIL_DELETED);
+    assert_false(spool_has(f->h.spool, SPOOL_BADMAIL, id));
 }
 
 /* --- replay of a file that is no longer what its preface says --- */
