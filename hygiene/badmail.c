@@ -63,14 +63,14 @@ void badmail_describe(const struct spool *spool, enum spool_dir dir, const char 
     }
 }
 
-static void tell(struct hygiene *h, const char *id)
+void badmail_tell(struct hygiene *h, const char *id, const char *held_as)
 {
     struct badmail b;
-    bus_outcome(h->d->bus, id, badmail_outcome_name(ledger_badmail_outcome(h->d->db, id)));
-    if (!ledger_badmail(h->d->db, id, &b))
+    bus_outcome(h->d->bus, id, badmail_outcome_name(ledger_badmail_outcome(h->d->db, held_as)));
+    if (!ledger_badmail(h->d->db, held_as, &b))
         return;
-    LOG(LOG_WARN, "quarantined", KV("id", id), KV("account", b.account), KV("sender", b.sender),
-        KV("decided_by", b.decided_by), KV("reason", b.reason));
+    LOG(LOG_WARN, "quarantined", KV("id", held_as), KV("account", b.account),
+        KV("sender", b.sender), KV("decided_by", b.decided_by), KV("reason", b.reason));
     ledger_badmail_free(&b);
 }
 
@@ -83,7 +83,7 @@ static void tell_all(struct hygiene *h, char (*ids)[ID_SIZE], const bool *moved,
     db_commit(h->d->db);
     for (size_t i = 0; i < n; i++)
         if (moved[i])
-            tell(h, ids[i]);
+            badmail_tell(h, ids[i], ids[i]);
 }
 
 void badmail_enter(struct hygiene *h, char (*ids)[ID_SIZE], size_t n, enum spool_dir from)
@@ -112,8 +112,7 @@ static void reconcile_file(struct hygiene *h, const char *id)
     struct badmail b;
     struct error err;
     if (!ledger_badmail(h->d->db, id, &b)) {
-        badmail_describe(h->spool, SPOOL_BADMAIL, id, "unknown",
-                         "found in badmail/ without a record", &b);
+        badmail_describe(h->spool, SPOOL_BADMAIL, id, "unknown", BADMAIL_FOUND, &b);
         ledger_hold(h->d->db, &b);
         LOG(LOG_WARN, "badmail-found", KV("id", id));
     }
