@@ -159,3 +159,46 @@ def test_words_of_relayd_go_with_what_it_refused(make_ferry, restart):
         wait_for(lambda: len(smtp.accepted) == 2, what="the replay")
         assert smtp.accepted[1][1] == ["two@corp.example"]
         wait_for(lambda: [one["id"] for one in ferry.badmail()] == [path.stem], what="one row")
+
+
+def test_put_back_into_incoming(ferry, box, smtp, refused):
+    """A copy that somebody had kept of what was deleted is held again, and stays so."""
+    [path] = ferry.files("badmail")
+    raw = path.read_bytes()
+    ferry.ctl_ok("badmail", "delete", path.stem)
+    assert ferry.badmail() == ferry.files("badmail") == []
+    put(ferry, "incoming", path.name, raw)
+    box.drop(simple("behind it"))
+    assert ferry.fetch(box.name) == 0
+    [row] = ferry.wait_badmail(1)
+    assert (row["id"], row["reason"]) == (refused["id"], refused["reason"])
+    ferry.restart("hygiene")
+    assert ferry.badmail() == [row] and path.read_bytes() == raw
+
+
+def test_renamed_in_badmail(ferry, box, smtp, refused):
+    [path] = ferry.files("badmail")
+    renamed = path.with_name("01JD0VSM7N4C2T8RZ5K3W9XQHB.eml")
+    ferry.stop("hygiene")
+    path.rename(renamed)
+    ferry.start("hygiene")
+    [row] = ferry.badmail()
+    assert (row["id"], row["reason"]) == (renamed.stem, refused["reason"])
+    shown = ferry.ctl_ok("badmail", "show", row["id"])
+    assert "the first" in shown and "server" not in shown.lower()
+    ferry.ctl_ok("badmail", "replay", row["id"])
+    smtp.wait_count(box.name, 1)
+    assert box.arrived() == [as_delivered(box.sent[0])]
+
+
+def test_a_directory_can_be_deleted(ferry, box, smtp):
+    ferry.stop("hygiene")
+    path = ferry.spool / "badmail" / "01JD0VSM7N4C2T8RZ5K3W9XQHB.eml"
+    (path / "x").mkdir(parents=True)
+    ferry.start("hygiene")
+    [row] = ferry.badmail()
+    code, *text = ferry.ctl("badmail", "delete", row["id"])
+    assert code != 0 and f"rm -r {path}" in "".join(text)
+    (path / "x").rmdir()
+    ferry.ctl_ok("badmail", "delete", row["id"])
+    assert not path.exists() and ferry.badmail() == []
