@@ -63,14 +63,14 @@ void badmail_describe(const struct spool *spool, enum spool_dir dir, const char 
     }
 }
 
-static void tell(struct hygiene *h, const char *id)
+void badmail_tell(struct hygiene *h, const char *id, const char *held_as)
 {
     struct badmail b;
-    bus_outcome(h->d->bus, id, badmail_outcome_name(ledger_badmail_outcome(h->d->db, id)));
-    if (!ledger_badmail(h->d->db, id, &b))
+    bus_outcome(h->d->bus, id, badmail_outcome_name(ledger_badmail_outcome(h->d->db, held_as)));
+    if (!ledger_badmail(h->d->db, held_as, &b))
         return;
-    LOG(LOG_WARN, "quarantined", KV("id", id), KV("account", b.account), KV("sender", b.sender),
-        KV("decided_by", b.decided_by), KV("reason", b.reason));
+    LOG(LOG_WARN, "quarantined", KV("id", held_as), KV("account", b.account),
+        KV("sender", b.sender), KV("decided_by", b.decided_by), KV("reason", b.reason));
     ledger_badmail_free(&b);
 }
 
@@ -83,7 +83,26 @@ static void tell_all(struct hygiene *h, char (*ids)[ID_SIZE], const bool *moved,
     db_commit(h->d->db);
     for (size_t i = 0; i < n; i++)
         if (moved[i])
-            tell(h, ids[i]);
+            badmail_tell(h, ids[i], ids[i]);
+}
+
+/* A person has put it back. Its row says whom it goes to; as it is new here, it is kept as long as
+ * what is new. */
+static void hold_anew(struct hygiene *h, const char *id, enum spool_dir from)
+{
+    struct badmail b;
+    if (!spool_has(h->spool, from, id) || !ledger_badmail(h->d->db, id, &b))
+        return;
+    if (b.state != BADMAIL_HELD) {
+        b.at = clock_now();
+        db_begin(h->d->db);
+        ledger_badmail_forget(h->d->db, id);
+        ledger_hold(h->d->db, &b);
+        db_commit(h->d->db);
+        LOG(LOG_NOTE, "badmail-put-back", KV("id", id), KV("from", spool_dir_name(from)),
+            KV("was", ledger_badmail_state_name(b.state)));
+    }
+    ledger_badmail_free(&b);
 }
 
 void badmail_enter(struct hygiene *h, char (*ids)[ID_SIZE], size_t n, enum spool_dir from)
@@ -92,6 +111,7 @@ void badmail_enter(struct hygiene *h, char (*ids)[ID_SIZE], size_t n, enum spool
     if (moved == NULL)
         abort();
     for (size_t i = 0; i < n; i++) {
+        hold_anew(h, ids[i], from); /* before the move: a start unlinks what was deleted */
         moved[i] = move_on(h, ids[i], from, SPOOL_BADMAIL);
         any = any || moved[i];
     }
@@ -107,16 +127,86 @@ void badmail_enter(struct hygiene *h, char (*ids)[ID_SIZE], size_t n, enum spool
 
 /* --- at start --- */
 
+/* Whole, but of another id: the old one is filled in. */
+static bool bears_another_id(const struct hygiene *h, const char *id, char old[static ID_SIZE])
+{
+    char name[SPOOL_NAME_SIZE], chunk[32768];
+    struct error err;
+    struct message_reader *r =
+        message_open_any(h->spool, SPOOL_BADMAIL, spool_name(name, id, "eml"), &err);
+    if (r == NULL)
+        return false;
+    const char *bears = message_reader_head(r)->id;
+    bool ok = id_valid(bears, strlen(bears)) && strcmp(bears, id) != 0;
+    for (size_t got = 1; ok && got > 0;)
+        ok = message_read(r, chunk, sizeof chunk, &got, &err);
+    if (ok)
+        memcpy(old, bears, ID_SIZE);
+    message_close(r);
+    return ok;
+}
+
+/* The row of `old` for what lies here as b->id, if it can be about nothing else. */
+static void take_row_of(struct hygiene *h, const char *old, struct badmail *b)
+{
+    struct badmail was;
+    if (spool_find(h->spool, old) != SPOOL_DIRS || !ledger_badmail(h->d->db, old, &was))
+        return;
+    if (was.state != BADMAIL_HELD || was.size != b->size) {
+        ledger_badmail_free(&was);
+        return;
+    }
+    ledger_badmail_entered(h->d->db, old); /* as this: it is not lost */
+    memcpy(was.id, b->id, sizeof was.id);
+    was.entered = false;
+    ledger_badmail_free(b);
+    *b = was;
+}
+
+static void hold_found(struct hygiene *h, const char *id, const char *old, struct badmail *b)
+{
+    char reason[128];
+    (void)snprintf(reason, sizeof reason, "%s%s%s", BADMAIL_FOUND,
+                   old[0] != '\0' ? ", as a file of " : "", old);
+    badmail_describe(h->spool, SPOOL_BADMAIL, id, "unknown", reason, b);
+    if (old[0] != '\0')
+        take_row_of(h, old, b);
+    ledger_hold(h->d->db, b);
+    LOG(LOG_WARN, "badmail-found", KV("id", id), KV("was", old));
+}
+
+/* The row was written for one that is still on its way here: what lies here is another. Both are
+ * told apart when that one comes (move.h). */
+static bool is_of_one_to_come(const struct hygiene *h, const struct badmail *b)
+{
+    return !b->entered && (spool_has(h->spool, SPOOL_INCOMING, b->id) ||
+                           spool_has(h->spool, SPOOL_REJECTED, b->id));
+}
+
+/* False: nothing is to be done with it now. */
+static bool find_row(struct hygiene *h, const char *id, struct badmail *b)
+{
+    char old[ID_SIZE] = "";
+    bool known = ledger_badmail(h->d->db, id, b);
+    if (known && is_of_one_to_come(h, b)) {
+        ledger_badmail_free(b);
+        return false;
+    }
+    /* set aside, and a crash before its preface was changed; or renamed by hand */
+    if ((!known || !b->entered) && bears_another_id(h, id, old) &&
+        !message_change_id(h->spool, SPOOL_BADMAIL, id, old))
+        old[0] = '\0';
+    if (!known)
+        hold_found(h, id, old, b);
+    return true;
+}
+
 static void reconcile_file(struct hygiene *h, const char *id)
 {
     struct badmail b;
     struct error err;
-    if (!ledger_badmail(h->d->db, id, &b)) {
-        badmail_describe(h->spool, SPOOL_BADMAIL, id, "unknown",
-                         "found in badmail/ without a record", &b);
-        ledger_hold(h->d->db, &b);
-        LOG(LOG_WARN, "badmail-found", KV("id", id));
-    }
+    if (!find_row(h, id, &b))
+        return;
     enum badmail_state state = b.state;
     bool entered = b.entered;
     if (state == BADMAIL_EXPIRED)

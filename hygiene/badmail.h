@@ -5,6 +5,8 @@
 #include "hygiene/hygiene.h"
 #include "hygiene/ledger.h"
 
+#define BADMAIL_FOUND "found in badmail/ without a record" /* the reason of such a row */
+
 /* Fills in what the file <id>.eml in dir says of itself: account, envelope, subject, size. A
  * damaged file leaves these empty, and decides by itself: LEDGER_DAMAGED, with what is wrong as the
  * reason. Give b back to ledger_badmail_free. */
@@ -18,6 +20,9 @@ const char *badmail_outcome_name(enum badmail_outcome outcome);
  * badmail/, commits that they have entered, and then tells fetcherd (which deletes them at the POP3
  * server) and the log. One that is no longer in `from` is passed over. */
 void badmail_enter(struct hygiene *h, char (*ids)[ID_SIZE], size_t n, enum spool_dir from);
+
+/* The same news of a message that was fetched as `id` and is held as `held_as`. */
+void badmail_tell(struct hygiene *h, const char *id, const char *held_as);
 
 /* At start: badmail/ is synced, and what lies there has entered. Files without a row get one; files
  * of deleted rows are unlinked. Of rows without a file anywhere those that had entered are closed;

@@ -3,6 +3,7 @@
 #include "hygiene/rejected.h"
 #include "hygiene/badmail.h"
 #include "hygiene/ledger.h"
+#include "hygiene/move.h"
 #include "hygiene/sweep.h"
 #include "lib/log.h"
 #include <stdio.h>
@@ -48,20 +49,67 @@ static void take_why(struct badmail *b, const json_t *why)
     keep_refused(&b->recipients, json_object_get(why, "refused"));
 }
 
-static void hold_all(struct rejected *r, const json_t *why)
+static void describe(struct hygiene *h, const char *id, const json_t *why, struct badmail *b)
+{
+    badmail_describe(h->spool, SPOOL_REJECTED, id, "relay", "", b);
+    if (strcmp(b->decided_by, LEDGER_DAMAGED) != 0)
+        take_why(b, json_object_get(why, id));
+}
+
+/* Another file lies in badmail/ under this id, and what relayd says is not about that one: it
+ * speaks of an id once, and the other's row has other words, or there is none. */
+static bool stands_behind_another(struct hygiene *h, const char *id)
+{
+    struct badmail b;
+    if (!move_is_taken(h, id, SPOOL_REJECTED, SPOOL_BADMAIL))
+        return false;
+    if (!ledger_badmail(h->d->db, id, &b))
+        return true;
+    bool behind = b.entered && strcmp(b.decided_by, "relay") != 0;
+    ledger_badmail_free(&b);
+    return behind;
+}
+
+static bool has_its_own_words(const struct rejected *r, const char *id, const json_t *why)
+{
+    return json_object_get(why, id) != NULL && stands_behind_another(r->h, id);
+}
+
+/* Held under a new id at once: in a row of the one that it has, what relayd says would be of the
+ * other, which then goes to those who refused this one, and this one to all. */
+static bool set_aside(struct hygiene *h, const char *id, const json_t *why)
+{
+    struct badmail b;
+    describe(h, id, why, &b);
+    bool ok = move_aside(h, &b, SPOOL_REJECTED);
+    if (ok)
+        badmail_tell(h, id, b.id);
+    ledger_badmail_free(&b);
+    return ok;
+}
+
+/* False: one has to be asked about again, later. */
+static bool hold_all(struct rejected *r, const json_t *why)
 {
     struct hygiene *h = r->h;
+    char ids[ASK_MAX][ID_SIZE];
+    size_t n = 0;
+    bool ok = true;
+    for (size_t i = 0; i < r->count; i++)
+        if (!has_its_own_words(r, r->ids[i], why))
+            memcpy(ids[n++], r->ids[i], ID_SIZE);
+        else
+            ok = set_aside(h, r->ids[i], why) && ok;
     db_begin(h->d->db);
-    for (size_t i = 0; i < r->count; i++) {
+    for (size_t i = 0; i < n; i++) {
         struct badmail b;
-        badmail_describe(h->spool, SPOOL_REJECTED, r->ids[i], "relay", "", &b);
-        if (strcmp(b.decided_by, LEDGER_DAMAGED) != 0)
-            take_why(&b, json_object_get(why, r->ids[i]));
+        describe(h, ids[i], why, &b);
         ledger_hold(h->d->db, &b);
         ledger_badmail_free(&b);
     }
     db_commit(h->d->db);
-    badmail_enter(h, r->ids, r->count, SPOOL_REJECTED);
+    badmail_enter(h, ids, n, SPOOL_REJECTED);
+    return ok;
 }
 
 static void on_why(void *arg, const json_t *reply)
@@ -78,16 +126,18 @@ static void on_why(void *arg, const json_t *reply)
         return; /* the next unasked sweep tries again */
     }
     r->silent = false;
+    bool ok = true;
     if (json_is_true(json_object_get(reply, "ok"))) {
         if (r->ask_max < ASK_MAX)
             r->ask_max = MIN(2 * r->ask_max, ASK_MAX);
-        hold_all(r, json_object_get(reply, "why"));
+        ok = hold_all(r, json_object_get(reply, "why"));
     } else if (r->ask_max > 1) { /* longer than one message carries */
         r->ask_max = 1;
     } else {
-        hold_all(r, NULL);
+        ok = hold_all(r, NULL);
     }
-    sweep_ring(r->sweep);
+    if (ok) /* otherwise the next unasked sweep tries again */
+        sweep_ring(r->sweep);
 }
 
 static void ask(struct rejected *r)
@@ -107,8 +157,8 @@ static void on_sweep(void *arg, char (*ids)[ID_SIZE], size_t n)
         return;
     r->count = 0;
     for (size_t i = 0; i < n; i++) {
-        if (ledger_is_badmail(r->h->d->db,
-                              ids[i])) /* committed before a crash: only the rename is missing */
+        if (ledger_is_badmail(r->h->d->db, ids[i]) && !stands_behind_another(r->h, ids[i]))
+            /* committed before a crash: only the rename is missing */
             badmail_enter(r->h, &ids[i], 1, SPOOL_REJECTED);
         else if (r->count < r->ask_max)
             memcpy(r->ids[r->count++], ids[i], ID_SIZE);

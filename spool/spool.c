@@ -179,6 +179,11 @@ bool spool_remove(const struct spool *spool, enum spool_dir dir, const char *id,
     spool_name(name, id, "eml");
     if (unlinkat(spool->fd[dir], name, 0) == 0 || errno == ENOENT)
         return true;
+    if (errno == EISDIR && unlinkat(spool->fd[dir], name, AT_REMOVEDIR) == 0)
+        return true;
+    if (errno == ENOTEMPTY)
+        return error_set(err, ERROR_PERMANENT, "a directory that is not empty: rm -r %s/%s/%s",
+                         spool->path, dir_names[dir], name);
     return error_errno(err, "cannot remove %s from %s", name, dir_names[dir]);
 }
 

@@ -52,7 +52,7 @@ MUST_CHECK bool spool_move(const struct spool *spool, const char *id, enum spool
 /* The same under the name <as>.eml in `to`. */
 MUST_CHECK bool spool_move_as(const struct spool *spool, const char *id, enum spool_dir from,
                               enum spool_dir to, const char *as, struct error *err);
-/* Removes <id>.eml; one that is not there is fine. */
+/* Removes <id>.eml, also an empty directory of that name; one that is not there is fine. */
 MUST_CHECK bool spool_remove(const struct spool *spool, enum spool_dir dir, const char *id,
                              struct error *err);
 /* Whether <id>.eml lies there, whatever it is. */

@@ -8,6 +8,8 @@ import pytest
 from tests.harness.mail import as_delivered, simple
 from tests.harness.popferry import spool_message
 from tests.harness.process import wait_for
+from tests.harness.scripted import ScriptedSmtp
+
 
 def put(ferry, directory, name, raw):
     """The whole file at once, as mv does, with the mode that the daemons give."""
@@ -123,3 +125,80 @@ def test_a_name_that_lies_in_rejected(ferry, box, smtp):
     messages = [spool_message(one)[1] for one in ferry.files("badmail")]
     assert sorted(b"the first" in one for one in messages) == [False, True]
     assert len(ferry.events("relayd", "spool-name-taken")) == 1
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_words_of_relayd_go_with_what_it_refused(make_ferry, restart):
+    """... for one of two; the other file of its id is anybody's."""
+    with ScriptedSmtp({"RCPT TO:<TWO*": b"550 5.1.1 no such user\r\n"}) as smtp:
+        ferry = make_ferry(smtp.port, start=False)
+        ferry.start("fetcherd", "hygiene")
+        put(
+            ferry,
+            "pickup",
+            "m.eml",
+            b"X-Sender: <a@origin.example>\r\nX-Receiver: <one@corp.example>\r\n"
+            b"X-Receiver: <two@corp.example>\r\n"
+            b"From: a@origin.example\r\nSubject: half\r\n\r\nhello\r\n",
+        )
+        [path] = wait_for(lambda: ferry.files("outgoing"), what="a file in outgoing/")
+        put(ferry, "badmail", path.name, b"what somebody put here\r\n")
+        if restart:
+            ferry.restart("hygiene")
+        ferry.start("relayd")
+        rows = {row["id"]: row for row in ferry.wait_badmail(2)}
+        [event] = ferry.events("hygiene", "spool-name-taken")
+        theirs, row = rows[path.stem], rows[event["new_id"]]
+        assert (row["decided_by"], row["recipients"]) == ("relay", ["two@corp.example"])
+        assert "no such user" in row["reason"] and row["subject"] == "half"
+        assert theirs["subject"] == "" and "no such user" not in theirs["reason"]
+        assert [accepted[1] for accepted in smtp.accepted] == [["one@corp.example"]]
+
+        smtp.script.clear()
+        ferry.ctl_ok("badmail", "replay", row["id"])
+        wait_for(lambda: len(smtp.accepted) == 2, what="the replay")
+        assert smtp.accepted[1][1] == ["two@corp.example"]
+        wait_for(lambda: [one["id"] for one in ferry.badmail()] == [path.stem], what="one row")
+
+
+def test_put_back_into_incoming(ferry, box, smtp, refused):
+    """A copy that somebody had kept of what was deleted is held again, and stays so."""
+    [path] = ferry.files("badmail")
+    raw = path.read_bytes()
+    ferry.ctl_ok("badmail", "delete", path.stem)
+    assert ferry.badmail() == ferry.files("badmail") == []
+    put(ferry, "incoming", path.name, raw)
+    box.drop(simple("behind it"))
+    assert ferry.fetch(box.name) == 0
+    [row] = ferry.wait_badmail(1)
+    assert (row["id"], row["reason"]) == (refused["id"], refused["reason"])
+    ferry.restart("hygiene")
+    assert ferry.badmail() == [row] and path.read_bytes() == raw
+
+
+def test_renamed_in_badmail(ferry, box, smtp, refused):
+    [path] = ferry.files("badmail")
+    renamed = path.with_name("01JD0VSM7N4C2T8RZ5K3W9XQHB.eml")
+    ferry.stop("hygiene")
+    path.rename(renamed)
+    ferry.start("hygiene")
+    [row] = ferry.badmail()
+    assert (row["id"], row["reason"]) == (renamed.stem, refused["reason"])
+    shown = ferry.ctl_ok("badmail", "show", row["id"])
+    assert "the first" in shown and "server" not in shown.lower()
+    ferry.ctl_ok("badmail", "replay", row["id"])
+    smtp.wait_count(box.name, 1)
+    assert box.arrived() == [as_delivered(box.sent[0])]
+
+
+def test_a_directory_can_be_deleted(ferry, box, smtp):
+    ferry.stop("hygiene")
+    path = ferry.spool / "badmail" / "01JD0VSM7N4C2T8RZ5K3W9XQHB.eml"
+    (path / "x").mkdir(parents=True)
+    ferry.start("hygiene")
+    [row] = ferry.badmail()
+    code, *text = ferry.ctl("badmail", "delete", row["id"])
+    assert code != 0 and f"rm -r {path}" in "".join(text)
+    (path / "x").rmdir()
+    ferry.ctl_ok("badmail", "delete", row["id"])
+    assert not path.exists() and ferry.badmail() == []

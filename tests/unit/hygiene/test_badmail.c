@@ -97,6 +97,108 @@ static void start_finds_all(void **state)
     assert_outcome(f, found, "badmail");
 }
 
+static void rename_in_badmail(struct fixture *f, const char *id, char new_id[static ID_SIZE])
+{
+    struct error err;
+    id_new(new_id);
+    assert_true(spool_move_as(f->h.spool, id, SPOOL_BADMAIL, SPOOL_BADMAIL, new_id, &err));
+}
+
+static void assert_found(struct fixture *f, const char *id, const char *decided_by,
+                         const char *reason)
+{
+    struct badmail b;
+    struct error err = {.text = ""};
+    assert_true(ledger_badmail(f->d.db, id, &b));
+    assert_string_equal(b.decided_by, decided_by);
+    if (strstr(b.reason, reason) == NULL)
+        fail_msg("no \"%s\" in: %s", reason, b.reason);
+    assert_true(b.entered);
+    assert_int_equal(b.state, BADMAIL_HELD);
+    ledger_badmail_free(&b);
+    struct message_reader *r = message_open(f->h.spool, SPOOL_BADMAIL, id, &err);
+    if (r == NULL)
+        fail_msg("%s", err.text);
+    message_close(r);
+}
+
+/* Set aside under a new id, and a crash before the preface had it. */
+static void a_preface_that_was_not_changed(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {.text = ""};
+    struct badmail b;
+    char old[ID_SIZE] = "", id[ID_SIZE];
+    fixture_message(f, SPOOL_BADMAIL, "eml", old, "a@x.example", mail);
+    badmail_describe(f->h.spool, SPOOL_BADMAIL, old, "relay", "550 no", &b);
+    rename_in_badmail(f, old, id);
+    memcpy(b.id, id, sizeof b.id);
+    ledger_hold(f->d.db, &b);
+    ledger_badmail_free(&b);
+    assert_true(badmail_reconcile(&f->h, &err));
+    assert_found(f, id, "relay", "550 no");
+}
+
+static void renamed_by_hand(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {.text = ""};
+    char unknown[ID_SIZE] = "", known[ID_SIZE], ids[2][ID_SIZE];
+    fixture_message(f, SPOOL_BADMAIL, "eml", unknown, "a@x.example", mail);
+    held(f, SPOOL_BADMAIL, known);
+    ledger_badmail_entered(f->d.db, known);
+    rename_in_badmail(f, unknown, ids[0]);
+    rename_in_badmail(f, known, ids[1]);
+    assert_true(badmail_reconcile(&f->h, &err));
+    assert_found(f, ids[0], "unknown", unknown);
+    assert_found(f, ids[1], "relay", "550 no"); /* and whom it was refused for */
+    assert_int_equal(state_of(f, known), BADMAIL_REMOVED);
+    assert_outcome(f, known, "badmail");
+}
+
+/* Another lies there already when a start finds the row: both stay apart. */
+static void a_row_of_one_to_come(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {.text = ""};
+    char ids[1][ID_SIZE];
+    held(f, SPOOL_INCOMING, ids[0]);
+    fixture_message(f, SPOOL_BADMAIL, "eml", ids[0], "b@x.example", "Subject: b\r\n\r\nb\r\n");
+    assert_true(badmail_reconcile(&f->h, &err));
+    assert_outcome(f, ids[0], "pending");
+    badmail_enter(&f->h, ids, 1, SPOOL_INCOMING);
+    assert_found(f, ids[0], "unknown", "without a record");
+    assert_int_equal(ledger_held_count(f->d.db), 2);
+    assert_int_equal(spool_count(f->h.spool, SPOOL_BADMAIL), 2);
+}
+
+/* A start would unlink what is deleted. */
+static void put_back_by_way_of_incoming(void **state)
+{
+    static const enum badmail_state states[] = {BADMAIL_DELETED, BADMAIL_EXPIRED, BADMAIL_REPLAYED,
+                                                BADMAIL_REMOVED};
+    struct fixture *f = *state;
+    struct error err = {.text = ""};
+    for (size_t i = 0; i < COUNT(states); i++) {
+        struct badmail b;
+        char ids[1][ID_SIZE] = {""};
+        fixture_message(f, SPOOL_INCOMING, "eml", ids[0], "a@x.example", mail);
+        badmail_describe(f->h.spool, SPOOL_INCOMING, ids[0], "relay", "550 no", &b);
+        b.at = 1000;
+        ledger_hold(f->d.db, &b);
+        ledger_badmail_entered(f->d.db, ids[0]);
+        ledger_badmail_set(f->d.db, ids[0], states[i], NULL);
+        ledger_badmail_free(&b);
+        badmail_enter(&f->h, ids, 1, SPOOL_INCOMING);
+        assert_found(f, ids[0], "relay", "550 no");
+        assert_true(badmail_reconcile(&f->h, &err));
+        assert_found(f, ids[0], "relay", "550 no");
+        assert_true(ledger_badmail(f->d.db, ids[0], &b));
+        assert_true(b.at > 1000); /* its time begins anew */
+        ledger_badmail_free(&b);
+    }
+}
+
 static void no_start_without_a_sync(void **state)
 {
     struct fixture *f = *state;
@@ -159,20 +261,25 @@ static void what_can_not_be_removed_stays_held(void **state)
 {
     struct fixture *f = *state;
     struct error err;
-    char id[ID_SIZE], name[SPOOL_NAME_SIZE];
+    char id[ID_SIZE], name[SPOOL_NAME_SIZE], within[SPOOL_NAME_SIZE + 8];
+    int dir = spool_fd(f->h.spool, SPOOL_BADMAIL);
     held(f, SPOOL_BADMAIL, id);
     assert_true(spool_remove(f->h.spool, SPOOL_BADMAIL, id, &err));
-    assert_int_equal(/* unlink(2) will refuse it */
-                     mkdirat(spool_fd(f->h.spool, SPOOL_BADMAIL), spool_name(name, id, "eml"),
-                             0700),
-                     0);
+    assert_int_equal(mkdirat(dir, spool_name(name, id, "eml"), 0700), 0);
+    (void)snprintf(within, sizeof within, "%s/x", name);
+    assert_int_equal(mkdirat(dir, within, 0700), 0);
     json_t *reply = ask(f, "badmail.delete", json_pack("{s:[s]}", "ids", id));
     const char *why = json_string_value(json_object_get(json_object_get(reply, "failed"), id));
     assert_non_null(why);
+    assert_non_null(strstr(why, "not empty: rm -r /"));
     assert_non_null(strstr(why, "it stays in quarantine"));
     assert_int_equal(json_array_size(json_object_get(reply, "deleted")), 0);
     json_decref(reply);
     assert_int_equal(state_of(f, id), BADMAIL_HELD);
+    assert_int_equal(unlinkat(dir, within, AT_REMOVEDIR), 0);
+    json_decref(ask(f, "badmail.delete", json_pack("{s:[s]}", "ids", id)));
+    assert_int_equal(state_of(f, id), BADMAIL_DELETED);
+    assert_false(spool_has(f->h.spool, SPOOL_BADMAIL, id));
 }
 
 /* --- replay of a file that is no longer what its preface says --- */
@@ -253,6 +360,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         fixture_test(told_when_it_has_entered),
         fixture_test(start_finds_all),
+        fixture_test(a_preface_that_was_not_changed),
+        fixture_test(renamed_by_hand),
+        fixture_test(a_row_of_one_to_come),
+        fixture_test(put_back_by_way_of_incoming),
         fixture_test(what_can_not_be_removed_stays_held),
         fixture_test(no_start_without_a_sync),
         fixture_test(not_told_without_a_sync),

@@ -82,6 +82,52 @@ static void refused_twice(void **state)
     differing(*state, SPOOL_REJECTED, SPOOL_BADMAIL);
 }
 
+/* Written for the one that comes: the verdict is committed before the rename. */
+static void a_row_goes_with_its_message(void **state)
+{
+    struct fixture *f = *state;
+    char id[ID_SIZE] = "", new_id[ID_SIZE];
+    struct badmail b;
+    fixture_message(f, SPOOL_INCOMING, "eml", id, "a@x.example", other);
+    badmail_describe(f->h.spool, SPOOL_INCOMING, id, "rspamd", "score 17", &b);
+    b.report = strdup("[{}]");
+    ledger_hold(f->d.db, &b);
+    ledger_badmail_free(&b);
+    fixture_message(f, SPOOL_BADMAIL, "eml", id, "a@x.example", mail);
+    assert_true(move_on(&f->h, id, SPOOL_INCOMING, SPOOL_BADMAIL));
+    find_aside(f, id, new_id);
+    assert_message(f, SPOOL_BADMAIL, new_id, other);
+    assert_row(f, new_id, "rspamd", true);
+    assert_row(f, id, "unknown", true);
+    assert_true(ledger_badmail(f->d.db, new_id, &b));
+    assert_string_equal(b.subject, "two");
+    assert_string_equal(b.reason, "score 17");
+    assert_string_equal(b.report, "[{}]");
+    ledger_badmail_free(&b);
+    assert_true(ledger_badmail(f->d.db, id, &b));
+    assert_string_equal(b.subject, "one");
+    assert_null(b.report);
+    ledger_badmail_free(&b);
+}
+
+/* What the other file is must not become what is told of the message that was fetched. */
+static void the_other_is_damaged(void **state)
+{
+    struct fixture *f = *state;
+    char id[ID_SIZE] = "", new_id[ID_SIZE], name[SPOOL_NAME_SIZE], path[128];
+    struct badmail b;
+    fixture_message(f, SPOOL_INCOMING, "eml", id, "a@x.example", other);
+    badmail_describe(f->h.spool, SPOOL_INCOMING, id, "rspamd", "score 17", &b);
+    ledger_hold(f->d.db, &b);
+    ledger_badmail_free(&b);
+    (void)snprintf(path, sizeof path, "spool/badmail/%s", spool_name(name, id, "eml"));
+    scratch_write(f->scratch, path, "x", 1, 0600);
+    assert_true(move_on(&f->h, id, SPOOL_INCOMING, SPOOL_BADMAIL));
+    find_aside(f, id, new_id);
+    assert_row(f, new_id, "rspamd", true);
+    assert_int_equal(ledger_badmail_outcome(f->d.db, id), BADMAIL_CERTAIN);
+}
+
 static void one_in_outgoing(void **state)
 {
     differing(*state, SPOOL_INCOMING, SPOOL_OUTGOING);
@@ -134,8 +180,10 @@ static void a_hard_link(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        fixture_test(both_in_badmail), fixture_test(refused_twice), fixture_test(one_in_outgoing),
-        fixture_test(the_same_twice),  fixture_test(a_directory),   fixture_test(a_hard_link),
+        fixture_test(both_in_badmail),      fixture_test(refused_twice),
+        fixture_test(one_in_outgoing),      fixture_test(a_row_goes_with_its_message),
+        fixture_test(the_other_is_damaged), fixture_test(the_same_twice),
+        fixture_test(a_directory),          fixture_test(a_hard_link),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -294,7 +294,9 @@ static void test_recover_fails(void **state)
     char dir[ID_SIZE], path[100];
     id_new(dir);
     (void)snprintf(path, sizeof path, "spool/tmp/%s.eml", dir);
-    assert_int_equal(mkdir(scratch_path(f->scratch, path), 0700), 0); /* cannot be unlinked */
+    assert_int_equal(mkdir(scratch_path(f->scratch, path), 0700), 0);
+    (void)snprintf(path, sizeof path, "spool/tmp/%s.eml/x", dir); /* cannot be removed */
+    (void)scratch_write(f->scratch, path, "x", 1, 0600);
     struct message_writer *taken = new_message(f, 100, true), *good = new_message(f, 100, true);
     f->known[0] = message_writer_id(taken);
     f->known[1] = message_writer_id(good);

@@ -229,8 +229,13 @@ static void test_remove(void **state)
     assert_int_equal(spool_find(spool, ID), SPOOL_DIRS);
     assert_true(spool_remove(spool, SPOOL_OUTGOING, ID, &err));
     assert_int_equal(mkdir(scratch_path(*state, "spool/outgoing/" ID ".eml"), 0700), 0);
+    assert_int_equal(mkdir(scratch_path(*state, "spool/outgoing/" ID ".eml/x"), 0700), 0);
     assert_false(spool_remove(spool, SPOOL_OUTGOING, ID, &err));
-    assert_non_null(strstr(err.text, "outgoing"));
+    assert_non_null(strstr(err.text, "rm -r /"));
+    assert_non_null(strstr(err.text, "spool/outgoing/" ID ".eml"));
+    assert_int_equal(rmdir(scratch_path(*state, "spool/outgoing/" ID ".eml/x")), 0);
+    assert_true(spool_remove(spool, SPOOL_OUTGOING, ID, &err));
+    assert_int_equal(spool_find(spool, ID), SPOOL_DIRS);
     spool_close(spool);
 }
 
