@@ -243,6 +243,10 @@ static void on_verdict(struct smtp *smtp, const struct smtp_reply *reply)
     bool good = smtp_reply_class(reply) == 2;
     if (smtp->chunking && !knows_chunks(smtp, reply))
         return;
+    if (smtp->chunking && smtp_is_about_address(reply)) {
+        smtp_fail_session(smtp, 0, "out of step: a reply to RCPT in the place of BDAT's");
+        return;
+    }
     struct smtp_result result = smtp_result_of(smtp, reply, smtp_pending_command(smtp));
     if (smtp->refused)
         result = smtp->result;

@@ -46,6 +46,7 @@ struct smtp {
     bool refused;   /* by MAIL or BDAT; what follows is only read to keep in step */
     bool chunking;  /* by BDAT */
     bool used;      /* for a message, on this connection */
+    bool coded;     /* the last recipient was accepted with 2.1.z (RFC 3463) */
     size_t next;    /* recipient to ask about */
     size_t due;     /* recipient whose answer is next */
     size_t asked;   /* RCPTs written; fewer than count when the budget ran out */
@@ -114,6 +115,8 @@ struct smtp_result smtp_result_of(const struct smtp *smtp, const struct smtp_rep
                                   const char *command);
 struct smtp_result smtp_no_recipient(const struct smtp *smtp);
 enum smtp_verdict smtp_verdict_of(const struct smtp_reply *reply);
+/* By its enhanced code: what is said to RCPT, and to nothing behind it. */
+bool smtp_is_about_address(const struct smtp_reply *reply);
 /* Keeps the result, and its text, until the replies behind it are in. */
 void smtp_keep(struct smtp *smtp, const struct smtp_result *result);
 /* Gives the running transaction, if there is one, its result: what is kept of a refusal goes before

@@ -193,6 +193,11 @@ enum smtp_verdict smtp_verdict_of(const struct smtp_reply *reply)
     return is_permanent(reply) ? SMTP_PERMANENT : SMTP_TEMPORARY;
 }
 
+bool smtp_is_about_address(const struct smtp_reply *reply)
+{
+    return reply->enhanced[0] == 2 && reply->enhanced[1] == 1;
+}
+
 static void on_mail_reply(struct smtp *smtp, const struct smtp_reply *reply)
 {
     if (smtp_reply_class(reply) == 2)
@@ -213,6 +218,7 @@ static void on_rcpt_reply(struct smtp *smtp, const struct smtp_reply *reply)
         return; /* it was not asked for itself: the next transaction is for it */
     if (verdict == SMTP_ACCEPTED) {
         smtp->accepted++;
+        smtp->coded = smtp_is_about_address(reply);
         smtp_add_taker(smtp, index);
     }
     smtp->events->recipient(smtp->ctx, index, verdict, smtp->text);
@@ -344,9 +350,9 @@ void smtp_begin_envelope(struct smtp *smtp)
     smtp->utf8 = needs_utf8 && offered;
     smtp->utf8_left = needs_utf8 && !offered;
     /* Chunks go out without waiting, so the server has to be one that allows that. Behind another
-     * message, and in LMTP, only 354 shows that no reply was one too many: by BDAT a later one
-     * could be taken for the word on this message. */
-    smtp->chunking = !smtp->envelope.by_data && !smtp->lmtp && !smtp->used &&
+     * message, and in LMTP, a reply too many could be taken for the word on this one: there 354 is
+     * wanted, or a server whose replies to RCPT can be told from those. */
+    smtp->chunking = !smtp->envelope.by_data && !smtp->lmtp && (!smtp->used || smtp->coded) &&
                      smtp_extensions_has(offers, SMTP_EXT_CHUNKING) &&
                      smtp_extensions_has(offers, SMTP_EXT_PIPELINING);
     smtp->next = smtp->due = skip_left_out(smtp, 0);
