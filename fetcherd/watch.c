@@ -27,7 +27,7 @@ struct relay_watch {
     struct event *timer;
     uint64_t size_limit;           /* as relayd told; 0: none is known */
     uint64_t outgoing;             /* as relayd told */
-    uint64_t unjudged;             /* as hygiene told: messages that wait for a filter */
+    uint64_t unjudged;             /* as hygiene told: wait for a filter in trouble */
     bool circuit_open, put_off;    /* the same */
     bool disk_low, state_low;      /* as last found: the disks of spool-dir, state-dir */
     bool queue_full, filters_full; /* the same */
@@ -133,12 +133,27 @@ static void on_answer(void *arg, const json_t *reply)
     }
 }
 
+/* What a filter that is well has put off does not keep other mail from being judged. */
+static bool a_filter_is_down(const json_t *filters)
+{
+    size_t i;
+    const json_t *filter;
+    json_array_foreach(filters, i, filter)
+    {
+        if (json_is_false(json_object_get(filter, "up")))
+            return true;
+    }
+    return false;
+}
+
 static void on_hygiene(void *arg, const json_t *reply)
 {
     struct relay_watch *w = arg;
 
-    if (reply)
-        w->unjudged = (uint64_t)json_integer_value(json_object_get(reply, "waiting"));
+    if (reply) {
+        bool trouble = a_filter_is_down(json_object_get(reply, "filters"));
+        w->unjudged = trouble ? (uint64_t)json_integer_value(json_object_get(reply, "waiting")) : 0;
+    }
     w->filters_full = w->unjudged > FILTER_LIMIT - (w->filters_full ? FILTER_LIMIT / 4 : 0);
     log_change(w);
 }

@@ -144,7 +144,7 @@ const struct daemon_request control_requests[] = {
     {.cmd = "badmail.show", .answer = answer_show},
     {.cmd = "badmail.parts", .answer = answer_parts},
     {.cmd = "badmail.export", .answer = answer_export},
-    {.cmd = "badmail.delete", .answer = answer_delete},
+    {.cmd = "badmail.delete", .answer = answer_delete, .frees = true},
     {.cmd = "badmail.recipients", .answer = answer_recipients},
     {.cmd = "badmail.replay", .answer = answer_replay, .needs_loop = true, .writes = true},
     {.cmd = "badmail.digest", .answer = answer_digest},

@@ -133,7 +133,9 @@ static void on_answer(void *arg, struct filter_answer *answer)
     want_turn(f);
     if (answer->word == FILTER_BROKEN)
         note_failure(f, answer->reason, answer->reached);
-    else
+    if (answer->word == FILTER_BROKEN && !answer->reached)
+        answer->word = FILTER_DOWN; /* whichever message had come */
+    else if (answer->word != FILTER_BROKEN)
         note_success(f);
     was.done(was.arg, answer);
 }

@@ -21,8 +21,9 @@ enum filter_word {
     FILTER_REJECT,    /* spam, a virus: not for delivery */
     FILTER_LATER,     /* it wants to be asked again later (Rspamd's "soft reject") */
     FILTER_TOO_LARGE, /* for it: asking again would not help */
-    FILTER_BROKEN,    /* no verdict: not reached, no answer in time, one that is none */
-    FILTER_DOWN,      /* the same, known from a question before: it was not asked */
+    FILTER_BROKEN, /* no verdict: no answer in time, one that is none; it may be the message's fault
+                    */
+    FILTER_DOWN,   /* not reached, or in trouble since a question before, and not asked */
     FILTER_WORDS,
 };
 const char *filter_word_name(enum filter_word word); /* "clean", "reject", ... */
@@ -30,7 +31,7 @@ const char *filter_word_name(enum filter_word word); /* "clean", "reject", ... *
 struct filter_answer {
     enum filter_word word;
     char reason[400]; /* in words for a person, on one line */
-    bool reached;     /* of FILTER_BROKEN: it was connected to, so that it may be this message */
+    bool reached;     /* of FILTER_BROKEN, between exchange and filter: it was connected to */
     /* What it said, for who reviews the message; NULL: nothing. An object {filter, word, score,
      * required, symbols [{name, score, description}], text}, all but the first two optional. */
     json_t *report;

@@ -193,11 +193,23 @@ static bool note_due(void *arg, const char *id)
     return due->count < due->max;
 }
 
+/* Whatever the filters are like. */
+static void begin_unformed(struct judge *judge)
+{
+    static char ids[WINDOW / 4][ID_SIZE];
+    struct due due = {.judge = judge, .ids = ids, .max = WINDOW / 4};
+    if (judging(judge) < WINDOW / 2 && !hygiene_lacks_room(judge->h))
+        ledger_each_unformed(judge->h->d->db, clock_now(), note_due, &due);
+    for (size_t i = 0; i < due.count; i++)
+        (void)begin(judge, ids[i]);
+}
+
 static void begin_due(struct judge *judge)
 {
     static char ids[WINDOW / 2][ID_SIZE];
     const struct filter *trouble = in_trouble(judge);
     struct due due = {.judge = judge, .ids = ids, .max = WINDOW / 2};
+    begin_unformed(judge);
     if (trouble != NULL)
         due.max = may_probe(judge, trouble) ? 1 : 0;
     if (due.max > 0 && judging(judge) < WINDOW / 2 && !hygiene_lacks_room(judge->h))

@@ -34,6 +34,7 @@ const char *const ledger_migrations[] = {
     "CREATE INDEX badmail_settled ON badmail (state, id) WHERE state > 0;"
     "CREATE TABLE clock (seen INTEGER NOT NULL)",
     "CREATE INDEX waiting_turn ON waiting (attempts, next_at)",
+    "CREATE INDEX waiting_form ON waiting (next_at) WHERE filter = 'form'",
     NULL,
 };
 static_assert(BADMAIL_HELD == 0, "the partial indexes say so: 0, and all others above it");
@@ -154,10 +155,21 @@ static bool each_waiting(struct db *db, sqlite3_stmt *st, ledger_waiting_fn *fn,
     return any;
 }
 
+void ledger_each_unformed(struct db *db, int64_t now, ledger_waiting_fn *fn, void *arg)
+{
+    (void)each_waiting(db,
+                       db_query(db,
+                                "SELECT id FROM waiting WHERE filter = 'form' AND next_at <= ?1"
+                                " ORDER BY next_at",
+                                DB_INT(now)),
+                       fn, arg);
+}
+
 void ledger_each_waiting(struct db *db, int64_t now, ledger_waiting_fn *fn, void *arg)
 {
     static const char due[] = /* "+": by waiting_turn, without sorting them all */
-        "SELECT id FROM waiting WHERE +next_at <= ?1 ORDER BY attempts, next_at, id";
+        "SELECT id FROM waiting WHERE +next_at <= ?1 AND filter <> 'form'"
+        " ORDER BY attempts, next_at, id";
     static const char absurd[] = "SELECT id FROM waiting WHERE next_at > ?1 ORDER BY next_at, id";
     if (!each_waiting(db, db_query(db, due, DB_INT(now)), fn, arg))
         (void)each_waiting(db, db_query(db, absurd, DB_INT(now + LEDGER_WAIT_MAX)), fn, arg);
@@ -177,8 +189,7 @@ int ledger_wait_no_longer(struct db *db, const char *id, int64_t now)
 {
     if (id == NULL)
         return db_run(db, "UPDATE waiting SET next_at = MIN(next_at, ?1)", DB_INT(now));
-    return db_run(db, "UPDATE waiting SET next_at = MIN(next_at, ?2) WHERE id = ?1", DB_TEXT(id),
-                  DB_INT(now));
+    return db_run(db, "UPDATE waiting SET next_at = 1, attempts = 0 WHERE id = ?1", DB_TEXT(id));
 }
 
 /* --- badmail --- */

@@ -37,6 +37,9 @@ void ledger_wait_over(struct db *db, const char *id);
 #define LEDGER_WAIT_MAX (2 * CLOCK_HOUR)
 typedef bool ledger_waiting_fn(void *arg, const char *id);
 void ledger_each_waiting(struct db *db, int64_t now, ledger_waiting_fn *fn, void *arg);
+/* Of those that wait for no filter, since their form could not be seen to ("form"): that are due.
+ */
+void ledger_each_unformed(struct db *db, int64_t now, ledger_waiting_fn *fn, void *arg);
 /* All of them behind `after` ("" for the first), by id, each to fn until it says false. fn may not
  * change the ledger. */
 typedef bool ledger_waiting_row_fn(void *arg, const char *id, const struct waiting *waiting);
@@ -45,7 +48,8 @@ void ledger_each_waiting_behind(struct db *db, const char *after, ledger_waiting
 /* When the next one is due; 0: none waits. */
 int64_t ledger_next_waiting(struct db *db);
 int64_t ledger_waiting_count(struct db *db);
-/* Makes this one, or all of them (NULL), due at `now`; how many. */
+/* Makes all of them (NULL) due at `now`, or this one, which then comes before all others; how many.
+ */
 int ledger_wait_no_longer(struct db *db, const char *id, int64_t now);
 
 /* --- badmail --- */

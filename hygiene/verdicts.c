@@ -99,7 +99,16 @@ static void commit_batch(struct verdicts *v)
 static void put_off(struct judgement *j, const char *why)
 {
     LOG(LOG_WARN, "top-failed", KV("id", j->id), KV("error", why));
+    if (j->waiting.waited >= j->conf->hygiene.filter_expire) {
+        j->verdict = VERDICT_BADMAIL;
+        (void)snprintf(j->decided_by, sizeof j->decided_by, "form:top");
+        (void)snprintf(j->reason, sizeof j->reason,
+                       "what filters want changed can't be written: %s", why);
+        return;
+    }
     j->verdict = VERDICT_WAIT;
+    j->waiting.attempts++;
+    j->waiting.waited += CLOCK_MINUTE;
     j->waiting.next_at = clock_now() + CLOCK_MINUTE;
     (void)snprintf(j->waiting.filter, sizeof j->waiting.filter, "form");
     (void)snprintf(j->waiting.reason, sizeof j->waiting.reason, "%s", why);

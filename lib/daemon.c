@@ -39,7 +39,8 @@ static json_t *refuse(const struct daemon *d, const struct daemon_request *reque
 {
     if (request->needs_loop && d->once)
         return bus_error("down", "%s is not running", d->name);
-    if (request->writes && db_free_bytes(d->db) < DB_ROOM)
+    uint64_t wanted = request->writes ? DB_ROOM : request->frees ? DB_ROOM / 16 : 0;
+    if (wanted > 0 && db_free_bytes(d->db) < wanted)
         return bus_error("failed",
                          "nothing was changed, because the disk of state-dir is full: make room "
                          "there (df %s), then do it again",

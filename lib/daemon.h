@@ -39,6 +39,7 @@ struct daemon_request {
     const char *cmd;
     json_t *(*answer)(struct daemon *d, const json_t *request); /* a new reference */
     bool needs_loop; /* while d->once: answered with code "down" */
+    bool frees;      /* makes room, and writes little: refused when hardly any is left */
     bool writes;     /* to the ledger: refused while its disk is full, which would end the daemon */
 };
 
