@@ -6,6 +6,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "relayd/crew.h"
 #include "relayd/ledger.h"
 #include "relayd/probe.h"
 #include "spool/message.h"
@@ -63,13 +64,13 @@ static json_t *answer_status(struct daemon *d, const json_t *request)
     (void)request;
     struct relay *relay = d->state;
     json_t *status = daemon_status(d);
-    json_int_t up = (json_int_t)relay_connections(relay);
+    json_int_t up = (json_int_t)crew_up(relay);
     (void)json_object_set_new(status, "relay",
                               json_sprintf("%s:%d", d->conf->relay.host, d->conf->relay.port));
     (void)json_object_set_new(status, "queue", queue_json(relay));
     (void)json_object_set_new(status, "connections", json_integer(up));
     (void)json_object_set_new(status, "sessions", json_integer(up));
-    (void)json_object_set_new(status, "hanging", json_integer((json_int_t)relay_hanging(relay)));
+    (void)json_object_set_new(status, "hanging", json_integer((json_int_t)crew_stuck(relay)));
     (void)json_object_set_new(status, "circuit",
                               json_string(route_circuit_name(route_circuit(&relay->route))));
     (void)json_object_set_new(status, "error",

@@ -7,6 +7,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "relayd/advice.h"
+#include "relayd/crew.h"
 #include "relayd/dispatch.h"
 #include "relayd/judge.h"
 #include "relayd/ledger.h"
@@ -17,8 +18,6 @@
 #include <string.h>
 
 #define TICK          (2 * CLOCK_SECOND)
-#define STUCK         CLOCK_MINUTE
-#define SLOW          (10 * CLOCK_SECOND)
 #define SCAN_SHARE    20 /* a scan may take one part in this of the time */
 #define SCAN_WAIT_MAX CLOCK_MINUTE
 #define ROOM_MIN      (UINT64_C(4) << 20)
@@ -43,73 +42,6 @@ void relay_work(struct relay *relay)
         arm(relay->work, 0);
 }
 
-/* Of those to the server that is configured now: others, from before a reload, come to their ends
- * beside them. */
-static size_t count_by(const struct relay *relay, bool (*is)(const struct session *session))
-{
-    size_t count = 0;
-    for (guint i = 0; i < relay->sessions->len; i++) {
-        const struct session *session = g_ptr_array_index(relay->sessions, i);
-        count += session_is_to(session, relay->d->conf) && is(session);
-    }
-    return count;
-}
-
-static bool is_up(const struct session *session)
-{
-    return !session_over(session);
-}
-
-static bool is_busy(const struct session *session)
-{
-    return is_up(session) && session_was_ready(session) && !session_idle(session);
-}
-
-static bool is_stuck(const struct session *session)
-{
-    return is_up(session) && session_hangs(session, clock_monotonic(), STUCK);
-}
-
-static bool has_a_lost_one(const struct session *session)
-{
-    return is_up(session) && session_attempt(session) && attempt_was_lost(session_attempt(session));
-}
-
-static bool is_stuck_or_lost(const struct session *session)
-{
-    return is_stuck(session) ||
-           (has_a_lost_one(session) && session_hangs(session, clock_monotonic(), SLOW));
-}
-
-/* Other mail than what was lost with its session is ready. */
-static bool has_others(const struct relay *relay)
-{
-    return queue_ready(relay->queue) > queue_lost(relay->queue);
-}
-
-/* Busy with what may be at fault itself: these keep no probe waiting. */
-static size_t count_aside(const struct relay *relay)
-{
-    return count_by(relay, has_others(relay) ? is_stuck_or_lost : is_stuck);
-}
-
-/* As many as the server has let in, where that is fewer. */
-static size_t sessions_allowed(const struct relay *relay)
-{
-    size_t max = (size_t)relay->d->conf->relay.sessions, fewer = relay->route.fewer;
-    return fewer > 0 && fewer < max ? fewer : max;
-}
-
-/* The server may hang on what was lost with its session before: one connection is kept for other
- * mail, and while there is only one, other mail goes first. */
-static bool may_have_a_lost_one(const struct relay *relay)
-{
-    size_t sessions = sessions_allowed(relay);
-    if (route_in_trouble(&relay->route) && has_others(relay))
-        return false;
-    return sessions == 1 || count_by(relay, has_a_lost_one) + 1 < sessions;
-}
-
 static bool lacks_room(struct relay *relay)
 {
     return room_is_low(&relay->room, clock_monotonic());
@@ -122,7 +54,7 @@ static bool may_give(struct relay *relay)
     if (relay->d->stopping || !route_may_send(&relay->route, clock_monotonic()) ||
         lacks_room(relay))
         return false;
-    return !route_in_trouble(&relay->route) || count_by(relay, is_busy) == count_aside(relay);
+    return !route_in_trouble(&relay->route) || crew_busy(relay) == crew_aside(relay);
 }
 
 /* The message is for a new session. */
@@ -140,7 +72,7 @@ static bool give_message(struct relay *relay, struct session *session)
     struct attempt *attempt;
     if (!may_give(relay))
         return false;
-    while ((attempt = dispatch_next(relay, may_have_a_lost_one(relay))) != NULL) {
+    while ((attempt = dispatch_next(relay, crew_may_have_a_lost_one(relay))) != NULL) {
         enum smtp_refusal refusal = session_begin(session, attempt);
         if (refusal == SMTP_STARTED)
             return true;
@@ -175,7 +107,7 @@ static void on_ready(void *arg, struct session *session)
     relay->proven = true;
     if (session_messages(session) == 0) {
         learn_offers(relay, session);
-        route_admitted(&relay->route, clock_monotonic(), count_by(relay, session_greeted),
+        route_admitted(&relay->route, clock_monotonic(), crew_greeted(relay),
                        (size_t)relay->d->conf->relay.sessions);
     }
     if (give_message(relay, session))
@@ -201,7 +133,7 @@ static void on_result(void *arg, struct session *session, struct attempt *attemp
                       const struct smtp_result *result)
 {
     struct relay *relay = arg;
-    attempt->was_slow = session_took(session) >= STUCK;
+    attempt->was_slow = session_took(session) >= CREW_STUCK;
     if (judge_has_had_enough(session, attempt, result, (unsigned)relay->d->conf->relay.sessions)) {
         put_back(relay, session, attempt);
         return;
@@ -239,7 +171,7 @@ static void on_ended(void *arg, struct session *session, enum smtp_close how, co
         route_refused(&relay->route, clock_monotonic(), text);
     }
     if (here && how == SMTP_CLOSED_FAILED && session_messages(session) == 0)
-        judge_connection(relay, session, count_by(relay, session_greeted), text);
+        judge_connection(relay, session, crew_greeted(relay), text);
     LOG(LOG_DETAIL, "session-ended", KV("how", text),
         KVN("messages", (long long)session_messages(session)));
     arm(relay->reaper, 0);
@@ -308,16 +240,16 @@ static bool may_log_in(struct relay *relay)
 static size_t may_take(const struct relay *relay)
 {
     size_t ready = queue_ready(relay->queue);
-    return may_have_a_lost_one(relay) ? ready : ready - queue_lost(relay->queue);
+    return crew_may_have_a_lost_one(relay) ? ready : ready - queue_lost(relay->queue);
 }
 
 static void open_sessions(struct relay *relay)
 {
-    size_t busy = count_by(relay, is_busy), up = count_by(relay, is_up);
+    size_t busy = crew_busy(relay), up = crew_up(relay);
     size_t sessions = (size_t)relay->d->conf->relay.sessions;
     size_t limit = route_limit(&relay->route, clock_monotonic(), sessions);
     if (route_in_trouble(&relay->route) && limit > 0)
-        limit = MIN(limit + count_aside(relay), sessions);
+        limit = MIN(limit + crew_aside(relay), sessions);
     if (up == 0)
         relay->proven = false; /* the password may have changed since */
     /* Those that are not busy will take from the queue as soon as they are up. */
@@ -405,8 +337,8 @@ static void on_work(evutil_socket_t fd, short what, void *arg)
 /* Each connection waits for an answer: nothing else gets through. */
 static void look_for_hanging(struct relay *relay)
 {
-    size_t stuck = relay_hanging(relay);
-    bool hangs = stuck >= sessions_allowed(relay) && queue_ready(relay->queue) > 0;
+    size_t stuck = crew_stuck(relay);
+    bool hangs = stuck >= crew_allowed(relay) && queue_ready(relay->queue) > 0;
     if (hangs && !relay->hangs)
         LOG(LOG_ALARM, "relay-hangs", KVN("connections", (long long)stuck),
             KV("error", "the server has not answered on any of them for a minute"),
@@ -544,16 +476,6 @@ void relay_new_password(struct relay *relay)
     relay->probe = true;
     route_retry(&relay->route);
     relay_work(relay);
-}
-
-size_t relay_connections(const struct relay *relay)
-{
-    return count_by(relay, is_up);
-}
-
-size_t relay_hanging(const struct relay *relay)
-{
-    return count_by(relay, is_stuck);
 }
 
 const char *relay_holding_off(struct relay *relay)

@@ -59,9 +59,6 @@ void relay_new_password(struct relay *relay);
 void relay_stop(struct relay *relay);
 void relay_free(struct relay *relay);
 
-/* To the server that is configured now. */
-size_t relay_connections(const struct relay *relay);
-size_t relay_hanging(const struct relay *relay); /* of these, with a message for over a minute */
 /* Why none is begun, or NULL, by a look at the disk just now; when there is room again, it goes on.
  */
 const char *relay_holding_off(struct relay *relay);

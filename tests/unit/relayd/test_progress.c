@@ -1,5 +1,6 @@
 /* Messages over which the server fails, ahead of good ones: these get through, within minutes of a
  * clock that is not slept through. */
+#include "relayd/crew.h"
 #include "tests/unit/relayd/relay_world.h"
 
 enum { BAD = 500, GOOD = 20 };
@@ -233,7 +234,7 @@ static void test_another_server(void **state)
     (void)state;
     put_few(SIM_HANGS);
     run_until(sim.now + 2 * CLOCK_MINUTE, SIZE_MAX);
-    assert_int_equal(relay_hanging(relay), SESSIONS);
+    assert_int_equal(crew_stuck(relay), SESSIONS);
     assert_true(relay->hangs);
     sim.mood_of = NULL;
     struct conf *other = load_conf();
@@ -242,7 +243,7 @@ static void test_another_server(void **state)
     relay_reload(relay);
     run_until(sim.now + 10 * CLOCK_SECOND, SIZE_MAX);
     assert_int_equal(taken_of(0, FEW), FEW - SESSIONS);
-    assert_int_equal(relay_hanging(relay), 0);
+    assert_int_equal(crew_stuck(relay), 0);
     assert_false(relay->hangs);
     run_until(sim.now + 15 * CLOCK_MINUTE, SIZE_MAX);
     assert_int_equal(taken_of(0, FEW), FEW);
