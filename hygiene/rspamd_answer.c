@@ -2,6 +2,7 @@
  * text of it, which may be the message's, costs no verdict and gets nowhere. */
 #include "hygiene/rspamd.h"
 #include "lib/log.h"
+#include <glib.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -201,18 +202,15 @@ static void replace_nul(char *body, size_t len)
     }
 }
 
+/* What a message brings into it is no reason to have no verdict: octets that are no UTF-8, a NUL.
+ */
 static json_t *load(const char *body, size_t len)
 {
-    static const char nul[] = "\\u0000";
-    if (memmem(body, len, nul, sizeof nul - 1) == NULL)
-        return json_loadb(body, len, 0, NULL);
-    char *copy = malloc(len);
-    if (copy == NULL)
-        abort();
-    memcpy(copy, body, len);
+    char *copy = g_utf8_make_valid(body, (gssize)len);
+    len = strlen(copy);
     replace_nul(copy, len);
     json_t *json = json_loadb(copy, len, 0, NULL);
-    free(copy);
+    g_free(copy);
     return json;
 }
 

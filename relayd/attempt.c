@@ -183,21 +183,23 @@ struct tally {
     const char *excuse;  /* a reply that put one off */
 };
 
-/* Over whom the session was lost: he was asked about, and no answer came. NULL: nobody, or nobody
- * is left in this round who could be asked about without him. */
+/* Over whom the session was lost: he was asked about, or was one of those whom the message was for
+ * in LMTP, and no answer came. NULL: nobody, or nobody is left in this round who could get it
+ * without him. */
 static const char *owed(const struct attempt *attempt, const struct smtp_result *result)
 {
     const char *first = NULL;
     size_t others = 0;
-    if (result->outcome != SMTP_SESSION_FAILED || !result->command ||
-        strcmp(result->command, "RCPT") != 0)
+    bool over_rcpt = result->command && strcmp(result->command, "RCPT") == 0;
+    if (result->outcome != SMTP_SESSION_FAILED || (!over_rcpt && !result->of_each))
         return NULL;
     for (size_t i = 0; i < attempt->count; i++) {
         const struct attempt_recipient *r = &attempt->recipients[i];
-        if (!r->answered && !first)
+        bool accepted = r->answered && r->verdict == SMTP_ACCEPTED;
+        if (!first && (result->of_each ? accepted : !r->answered))
             first = r->address;
         else
-            others += !r->answered || r->verdict == SMTP_ACCEPTED;
+            others += !r->answered || accepted;
     }
     return others > 0 ? first : NULL;
 }

@@ -90,8 +90,9 @@ int64_t attempt_next(const struct attempt_policy *policy, unsigned failures, int
  *   either, and some were not asked about: it is said of those who were, and the round goes on
  *   session     the same; it counts as an attempt only when a recipient was refused or put off,
  *               when the server had begun to read it, or when three sessions in a row were lost,
- *               since it may be the message that kills them. Over a RCPT, it may be the
- *               recipient: the others are asked about without him, and he at the end
+ *               since it may be the message that kills them. Over a RCPT, or a
+ *               word behind the message in LMTP, it may be the recipient: the others are asked
+ *               about without him, and he at the end
  * While some have not been asked about the round goes on at once, as the same attempt. */
 void attempt_decide(const struct attempt *attempt, const struct smtp_result *result,
                     const struct attempt_policy *policy, int64_t now,

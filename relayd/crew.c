@@ -4,8 +4,8 @@
 #include "lib/clock.h"
 #include "relayd/session.h"
 
-#define SLOW (10 * CLOCK_SECOND) /* to take what was lost before: the next probe waits no longer   \
-                                  */
+/* To take what was lost before; the next probe waits no longer. */
+#define SLOW (10 * CLOCK_SECOND)
 
 /* Of those to the server that is configured now: others, from before a reload, come to their ends
  * beside them. */

@@ -43,7 +43,7 @@ void judge_result(struct relay *relay, const struct attempt *attempt,
                   const struct smtp_result *result)
 {
     int64_t now = clock_monotonic();
-    bool first = attempt->row.attempts == 0;
+    bool first = attempt->row.state == LEDGER_FRESH; /* also of those that go on at once */
     if (was_put_off(attempt, result))
         route_put_off(&relay->route, now, first, result->text);
     else if (result->outcome == SMTP_SESSION_FAILED)

@@ -60,6 +60,7 @@ static void lose_transaction(struct smtp *smtp, int code, const char *text)
                           .text = text,
                           .code = code,
                           .in_doubt = code == 0 && smtp_in_doubt(smtp),
+                          .of_each = smtp->lmtp && smtp->state == SMTP_FINAL,
                       });
 }
 

@@ -61,6 +61,7 @@ struct smtp_result {
     const char *text;    /* the reply on one line, or what went wrong; lent */
     int code;            /* of the reply; 0 where there was none */
     bool in_doubt; /* the message was sent whole and no answer came: a duplicate is possible */
+    bool of_each;  /* in LMTP, while the words behind the message were awaited, of one by one */
 };
 
 enum smtp_verdict {

@@ -220,7 +220,8 @@ static void keep_best(struct smtp *smtp, enum smtp_verdict verdict, int code)
         return;
     smtp->best = verdict;
     const char *command = smtp_pending_command(smtp);
-    const struct smtp_result result = {of[verdict].outcome, command, NULL, code, false};
+    const struct smtp_result result = {
+        .outcome = of[verdict].outcome, .command = command, .code = code};
     smtp_keep(smtp, &result);
 }
 

@@ -68,6 +68,15 @@ def test_one_ends_the_session(make_ferry, end):
         assert got(smtp) == [[GOOD]] and not ferry.badmail()
 
 
+def test_one_ends_the_session_in_lmtp(make_ferry):
+    """Behind the message, instead of the word on him: the one behind him gets it all the same."""
+    with ScriptedSmtp({". BAD*": CLOSE}) as smtp:
+        ferry = make_ferry(smtp.port, relay=SECOND | {"expire": "1h", "protocol": "lmtp"})
+        drop(ferry, "m", to=[BAD, GOOD])
+        wait_for(lambda: [GOOD] in got(smtp), what="the other")
+        assert not ferry.badmail()
+
+
 @pytest.mark.parametrize("command", ["RCPT", "DATA"])
 def test_a_command_out_of_its_place(make_ferry, command):
     with ScriptedSmtp({command + "*": times(1, b"503 5.5.1 out of sequence\r\n")}) as smtp:

@@ -178,6 +178,8 @@ static void a_nul_in_rspamds_answer_costs_no_verdict(void **state)
     free(report);
     filter_answer_free(&answer);
     rspamd_says("{\"action\":\"no action\\u0000\"}", FILTER_BROKEN, "none");
+    rspamd_says("{\"action\":\"no action\",\"messages\":{\"smtp_message\":\"\xff\"}}", FILTER_CLEAN,
+                "");
     rspamd_says("{\"action\":\"no\\u0000action\"}", FILTER_BROKEN, "none");
     rspamd_says("{\"action\":\"no action\",\"x\":\"\\u0000", FILTER_BROKEN, "none");
     rspamd_says("{\"action\":\"no action\",\"x\":\"\\u000", FILTER_BROKEN, "none");
