@@ -37,7 +37,9 @@ def test_it_stays_and_goes_on(make_ferry, left):
             assert ferry.running("hygiene")
             assert "disk of state-dir is nearly full" in ferry.status()["hygiene"]["holding_off"]
             assert ferry.counts()["pickup"] == COUNT
-            assert ferry.status()["hygiene"]["pickup"]["left"] == [], "told once, by what is full"
+            # told once, by what is full; a drop that was seen under its first name is no matter
+            left = ferry.status()["hygiene"]["pickup"]["left"]
+            assert {one["reason"] for one in left} <= {"name"}
             filler.unlink()
             ferry.start("relayd")
             wait_for(lambda: len(smtp.accepted) == COUNT, 30, "all to be sent")
