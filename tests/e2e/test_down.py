@@ -1,8 +1,8 @@
 """Any one daemon down: the others work on, and catch up when it is back."""
 
 import json
-import signal
 import re
+import signal
 import subprocess
 import time
 
