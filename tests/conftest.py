@@ -11,6 +11,7 @@ import re
 import signal
 
 import pytest
+import threading
 
 from tests.harness.ca import Authority
 from tests.harness.clamd import Clamd
@@ -27,8 +28,10 @@ _numbers = itertools.count(1)
 
 
 def pytest_configure():
-    """SIGTERM (of `timeout`, of CI) ends a run as Ctrl-C does: every server is stopped."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """SIGTERM (of `timeout`, of CI) ends a run as Ctrl-C does: every server is stopped. A worker may
+    be set up beside its main thread, where this can't be asked for."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.hookimpl(hookwrapper=True)
