@@ -9,9 +9,9 @@ its tests.
 import itertools
 import re
 import signal
+import threading
 
 import pytest
-import threading
 
 from tests.harness.ca import Authority
 from tests.harness.clamd import Clamd
