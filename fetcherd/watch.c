@@ -10,6 +10,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/room.h"
 
 enum {
     ASK_EVERY = 10,        /* seconds */
@@ -43,16 +44,11 @@ uint64_t watch_size_limit(const struct relay_watch *w)
     return w->size_limit ? w->size_limit : DEFAULT_LIMIT;
 }
 
-static bool is_low(uint64_t free_bytes, uint64_t margin, bool was)
-{
-    return free_bytes < (was ? margin + margin / 4 : margin);
-}
-
 static void look_at_disks(struct relay_watch *w)
 {
-    w->disk_low =
-        is_low(spool_free_bytes(w->f->spool), DISK_MARGIN + watch_size_limit(w), w->disk_low);
-    w->state_low = is_low(db_free_bytes(w->f->daemon->db), STATE_MARGIN, w->state_low);
+    w->disk_low = room_is_below(spool_free_bytes(w->f->spool), DISK_MARGIN + watch_size_limit(w),
+                                w->disk_low);
+    w->state_low = room_is_below(db_free_bytes(w->f->daemon->db), STATE_MARGIN, w->state_low);
 }
 
 /* What lies before hygiene is on its way to outgoing/: it counts, and it is known when relayd is

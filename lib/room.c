@@ -5,11 +5,16 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 
+bool room_is_below(uint64_t free_bytes, uint64_t margin, bool was)
+{
+    return free_bytes < (was ? margin + margin / 4 : margin);
+}
+
 static void look(struct room *room)
 {
     uint64_t free_bytes = db_free_bytes(room->db);
     bool was = room->low;
-    room->low = free_bytes < (was ? room->min + room->min / 4 : room->min);
+    room->low = room_is_below(free_bytes, room->min, was);
     if (room->low && !was)
         LOG(LOG_ALARM, "holding-off", KV("reason", room_problem(room)),
             KVN("free", (long long)free_bytes),

@@ -17,6 +17,10 @@ struct room {
     bool low;          /* as found then */
 };
 
+/* Free bytes against a margin; once below it, a quarter more is wanted, so that it does not flap.
+ */
+bool room_is_below(uint64_t free_bytes, uint64_t margin, bool was);
+
 /* For when something is about to be begun: looks at the disk, at most once a second. `now` is
  * monotonic, ms. Going low is an alarm, and being over it a note, once each. */
 bool room_is_low(struct room *room, int64_t now);

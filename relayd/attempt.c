@@ -204,14 +204,6 @@ static const char *owed(const struct attempt *attempt, const struct smtp_result 
     return others > 0 ? first : NULL;
 }
 
-static bool any_answered(const struct attempt *attempt)
-{
-    for (size_t i = 0; i < attempt->count; i++)
-        if (attempt->recipients[i].answered)
-            return true;
-    return false;
-}
-
 static struct tally count_up(const struct attempt *attempt, bool accepted_have_it)
 {
     struct tally tally = {.refused = attempt->refused_before,
@@ -346,7 +338,7 @@ static bool is_said_of_some(const struct attempt *attempt, const struct smtp_res
 {
     return (result->outcome == SMTP_MESSAGE_PERMANENT ||
             result->outcome == SMTP_MESSAGE_TEMPORARY) &&
-           tally->unasked > 0 && any_answered(attempt);
+           tally->unasked > 0 && tally->unasked < attempt->count;
 }
 
 void attempt_decide(const struct attempt *attempt, const struct smtp_result *result,

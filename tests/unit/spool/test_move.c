@@ -1,7 +1,5 @@
 /* A move replaces nothing: with rename(2)'s help, and where the filesystem has none. */
-#include "spool/spool.h"
-#include "tests/unit/cmocka_all.h"
-#include "tests/unit/scratch.h"
+#include "tests/unit/spool/open_good.h"
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -12,15 +10,6 @@
 #define ID    "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 #define OTHER "01ARZ3NDEKTSV4RRFFQ69G5FAW"
 #define LONG  200000 /* several chunks of the comparison */
-
-static struct spool *open_good(void **state)
-{
-    struct error err = {0};
-    struct spool *spool = spool_open(scratch_path(*state, "spool"), true, &err);
-    if (spool == NULL)
-        fail_msg("%s", err.text);
-    return spool;
-}
 
 static void put(void **state, const char *dir, const char *bytes, size_t n)
 {

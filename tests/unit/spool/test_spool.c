@@ -1,22 +1,11 @@
 /* The six directories: opening, moving, finding, walking, counting. */
-#include "spool/spool.h"
-#include "tests/unit/cmocka_all.h"
-#include "tests/unit/scratch.h"
+#include "tests/unit/spool/open_good.h"
 #include <glib.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 
 #define ID "01ARZ3NDEKTSV4RRFFQ69G5FAV"
-
-static struct spool *open_good(void **state)
-{
-    struct error err = {0};
-    struct spool *spool = spool_open(scratch_path(*state, "spool"), true, &err);
-    if (spool == NULL)
-        fail_msg("%s", err.text);
-    return spool;
-}
 
 static void put(void **state, const char *dir, const char *name)
 {
